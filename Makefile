@@ -1,0 +1,56 @@
+# `make book` builds the book, `make test` checks everything; both set up .venv first.
+# Every recipe is a plain command that also works by hand: see README.md.
+
+SHELL  := /bin/bash
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+
+# Progress bars in stored outputs would never be the same twice.
+export WSP_PROGRESS := 0
+export PYTHONHASHSEED := 0
+
+UNIT  := $(BIN)/python -m pytest --doctest-modules -n 2 --dist loadfile
+NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
+         --nbval-sanitize-with=tests/wall_clock.cfg -n 2 --dist loadfile --color=no
+LOGS  := _build/logs
+
+.DEFAULT_GOAL := help
+.PHONY: help book test notebooks types clean
+
+help:  ## say what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# Made anew when what it is made from changes.
+$(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Warm Starts needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
+	@touch $@
+
+book: $(VENV)/.installed  ## build the HTML in _build/html (executes nothing)
+	$(BIN)/jupyter-book build . -W -n --keep-going
+	@echo "Open _build/html/index.html"
+
+# Both halves always run; their closing lines are printed once more at the end.
+test: $(VENV)/.installed  ## unit tests, then re-execute every chapter and compare every output
+	@mkdir -p $(LOGS); set -o pipefail; status=0; \
+	$(UNIT) 2>&1 | tee $(LOGS)/unit.txt || status=1; \
+	$(NBVAL) book 2>&1 | tee $(LOGS)/nbval.txt || status=1; \
+	echo; echo "unit tests:"; tail -n 1 $(LOGS)/unit.txt; \
+	echo "chapters (nbval; in a mismatch the stored output is left, this run's right):"; \
+	tail -n 1 $(LOGS)/nbval.txt; \
+	exit $$status
+
+notebooks: $(VENV)/.installed  ## run every chapter and store its outputs (CHAPTER=book/05_... for one)
+	$(BIN)/python book/execute.py $(CHAPTER)
+
+types: $(VENV)/.installed  ## check types and style
+	$(BIN)/mypy
+	$(BIN)/ruff check .
+
+clean:  ## remove what the others made
+	rm -rf $(VENV) _build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find wsp tests book data -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -1,0 +1,183 @@
+"""What this book adds to Sphinx, in one small extension.
+
+- The role ``{quoted}`` marks a number that is somebody else's:
+  ``{quoted}`60 % <pureai2021>``` shows "60 %" as a link to that entry of
+  ``references.bib``. An unknown entry is a warning, and warnings are errors.
+- The role ``{seconds}`` gives the time that running a chapter took, as book/execute.py
+  noted it: ``{seconds}`05_shrink_perturb```.
+- Every page gets a description, taken from its first paragraph.
+- Docstrings of wsp may name each other without the module: ``Table`` finds
+  ``wsp.employees.Table``.
+- Thebe, which Jupyter Book always adds and which names another host, is left out.
+- Links to the repository appear where the repository is known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util import logging
+from sphinx.util.docutils import ReferenceRole, SphinxRole
+from sphinx.util.typing import ExtensionMetadata
+
+logger = logging.getLogger(__name__)
+
+
+class quoted(nodes.inline):
+    """A number with the key of its source, until ResolveQuoted makes it a link."""
+
+
+class QuotedRole(ReferenceRole):
+    """``number <key>``, with the key of an entry of references.bib."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        if not self.has_explicit_title:
+            logger.warning(
+                "quoted: %r names no source; write {quoted}`number <key of references.bib>`",
+                self.text, location=self.get_location(),
+            )
+        node = quoted(self.rawtext, self.title, key=self.target)
+        self.set_source_info(node)
+        return [node], []
+
+
+class SecondsRole(SphinxRole):
+    """``chapter``: how long running it took, from book/seconds.json."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        path = Path(self.env.srcdir, "book", "seconds.json")
+        self.env.note_dependency(str(path))
+        noted = json.loads(path.read_text())["seconds"] if path.exists() else {}
+        if self.text not in noted:
+            logger.warning(
+                "seconds: book/seconds.json has no %r; run `make notebooks`", self.text,
+                location=self.get_location(),
+            )
+        return [nodes.Text(f"{noted.get(self.text, '?')} seconds")], []
+
+
+class ResolveQuoted(SphinxPostTransform):
+    """Turn each quoted number into a link to its source."""
+
+    default_priority = 6  # just after sphinxcontrib-bibtex has settled the citations
+
+    def run(self, **kwargs: Any) -> None:
+        citations = {c.key: c for c in self.env.get_domain("cite").citations}  # type: ignore[attr-defined]
+        for node in list(self.document.findall(quoted)):
+            citation = citations.get(node["key"])
+            if citation is None:
+                logger.warning(
+                    "quoted: no entry %r in references.bib", node["key"], location=node
+                )
+                node.replace_self(nodes.inline("", node.astext(), classes=["quoted"]))
+                continue
+            page = citation.bibliography_key.docname
+            uri = self.app.builder.get_relative_uri(self.env.docname, page)
+            node.replace_self(nodes.reference(
+                "", node.astext(), internal=True, classes=["quoted"],
+                refuri=f"{uri}#{citation.citation_id}",
+                reftitle=f"Quoted from {_authors_and_year(citation.entry)}",
+            ))
+
+
+def _authors_and_year(entry: Any) -> str:
+    names = [" ".join(person.last_names).strip("{}") for person in entry.persons.get("author", [])]
+    if len(names) > 2:
+        names = [f"{names[0]} et al."]
+    who = " and ".join(names) or entry.fields.get("title", "?")
+    return f"{who} ({entry.fields.get('year', 'n.d.')})"
+
+
+def find_in_wsp(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.Element
+) -> nodes.Element | None:
+    """Resolve ``Table`` or ``wsp.Table`` where exactly one module of wsp documents it."""
+    if node.get("refdomain") != "py":
+        return None
+    prefix, _, name = node["reftarget"].rpartition(".")
+    if prefix not in ("", "wsp"):
+        return None
+    domain: Any = env.get_domain("py")
+    found = [full for full in domain.objects if full.rpartition(".")[2] == name]
+    if len(found) != 1:
+        return None
+    resolved: nodes.Element | None = domain.resolve_xref(
+        env, node["refdoc"], app.builder, "obj", found[0], node, contnode
+    )
+    return resolved
+
+
+def add_description(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Describe a page by its first paragraph, unless it describes itself."""
+    if doctree is None or 'name="description"' in context.get("metatags", ""):
+        return
+    for paragraph in doctree.findall(nodes.paragraph):
+        text = " ".join(paragraph.astext().split())
+        if text:
+            if len(text) > 160:
+                text = text[:157].rsplit(" ", 1)[0] + "…"
+            quote = text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+            context["metatags"] = context.get("metatags", "") + f'\n<meta name="description" content="{quote}">'
+            return
+
+
+def mend_roles(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Docutils calls a bibliography a list but its entries no list items; screen readers
+    then announce an empty list. Without the roles they just read the entries."""
+    if "body" in context:
+        for role in ("list", "doc-biblioentry"):
+            context["body"] = context["body"].replace(f' role="{role}"', "")
+
+
+def drop_thebe(app: Sphinx, config: Config) -> None:
+    """Unhook sphinx-thebe: it writes the address of another host into every page."""
+    for listeners in app.events.listeners.values():
+        listeners[:] = [each for each in listeners
+                        if not each.handler.__module__.startswith("sphinx_thebe")]
+    app.registry.css_files[:] = [(name, attributes) for name, attributes in app.registry.css_files
+                                 if name != "sphinx-thebe.css"]
+
+
+def link_repository(app: Sphinx, config: Config) -> None:
+    """Offer "report an error" where a published build knows its repository."""
+    repository = os.environ.get("GITHUB_REPOSITORY")
+    if repository:
+        server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+        config.html_theme_options.update(
+            repository_url=f"{server}/{repository}", repository_branch="main",
+            use_repository_button=True, use_issues_button=True,
+        )
+
+
+def drop_source_maps(app: Sphinx, exception: Exception | None) -> None:
+    """Maps of the theme's sources are 40 % of the site and help no reader."""
+    if exception is None and app.builder.format == "html":
+        for path in Path(app.outdir).rglob("*.map"):
+            path.unlink()
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    app.add_node(quoted)
+    app.add_role("quoted", QuotedRole())
+    app.add_role("seconds", SecondsRole())
+    app.add_post_transform(ResolveQuoted)
+    app.connect("config-inited", drop_thebe)
+    app.connect("config-inited", link_repository)
+    app.connect("missing-reference", find_in_wsp)
+    app.connect("html-page-context", add_description)
+    app.connect("html-page-context", mend_roles)
+    app.connect("build-finished", drop_source_maps)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
