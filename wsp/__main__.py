@@ -1,0 +1,227 @@
+"""``python -m wsp``: the article's figures, trained on the spot, and the book's longer runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from wsp import checkpoints, employees, selection, statistics, sweep
+from wsp.results import stored
+from wsp.retraining import ARMS, ARTICLE, SEED, Result, run_arms
+
+LOSS_TOLERANCE = 1e-9  # nats; what every machine we tried keeps
+
+
+def device_named(name: str) -> str:
+    """Resolve ``auto``; refuse CUDA where there is none."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        if torch.backends.mps.is_available():
+            print("Apple's MPS has no float64: training on the CPU", file=sys.stderr)
+        return "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: this PyTorch sees no CUDA device; use --device cpu")
+    return name
+
+
+def record(result: Result) -> dict[str, Any]:
+    """One arm's figures as they go to JSON."""
+    return {
+        "correct": result.test.correct,
+        "of": result.test.of,
+        "accuracy": result.test.accuracy,
+        "epochs": result.arm.epochs,
+        "train_loss": result.train.loss,
+        "train_accuracy": result.train.accuracy,
+        "test_loss": result.test.loss,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def article(seed: int, device: str) -> dict[str, Any]:
+    """Train all arms on the book's table; return what ``--json`` prints."""
+    results = run_arms(employees.load_train(), employees.load_test(), seed, device=device)
+    records = {key: record(result) for key, result in results.items()}
+    return {
+        "figures": {key: records[key] for key in ARTICLE},
+        "controls": {key: records[key] for key in records if key not in ARTICLE},
+        "seed": seed,
+        "device": device,
+        "dtype": "float64",
+        "torch": torch.__version__,
+    }
+
+
+def print_article(found: dict[str, Any]) -> None:
+    """The table a person reads."""
+    print(f"seed {found['seed']}, {found['device']}, {found['dtype']}, torch {found['torch']}\n")
+    print(f"{'arm':20s} {'correct':>8s} {'accuracy':>9s} {'article':>8s} {'epochs':>7s} "
+          f"{'train loss':>11s} {'seconds':>8s}")
+    for key, line in (found["figures"] | found["controls"]).items():
+        quoted = ARMS[key].quoted
+        quote = "" if quoted is None else f"{100 * quoted / employees.TEST_ROWS:.1f} %"
+        print(f"{key:20s} {line['correct']:3d} of {line['of']} {line['accuracy']:7.1f} % "
+              f"{quote:>8s} {line['epochs']:7d} {line['train_loss']:11.4f} {line['seconds']:8.1f}")
+
+
+def check(found: dict[str, Any]) -> bool:
+    """Say whether these are the book's numbers, and where not, what differs."""
+    book = stored("article")
+    same = True
+    for kind in ("figures", "controls"):
+        for key, expected in book[kind].items():
+            line = found[kind][key]
+            apart = abs(line["test_loss"] - expected["test_loss"])
+            if line["correct"] != expected["correct"] or not apart <= LOSS_TOLERANCE:
+                same = False
+                print(f"{key}: {line['correct']} of {line['of']} correct, test loss "
+                      f"{line['test_loss']:.12f}; the book has {expected['correct']} and "
+                      f"{expected['test_loss']:.12f}")
+    if same:
+        print("Yes: every arm gives the book's counts, and its test loss to 1e-9.")
+        return True
+    print("No: the arms above differ.")
+    for what in ("torch", "device", "dtype", "seed"):
+        if found[what] != book[what]:
+            print(f"  {what}: {found[what]} here, {book[what]} in the book")
+    if all(found[what] == book[what] for what in ("torch", "device", "dtype", "seed")):
+        print("  torch, device, dtype and seed are the book's: please report your processor")
+    return False
+
+
+def run_article(args: argparse.Namespace) -> int:
+    found = article(args.seed, device_named(args.device))
+    if args.check:
+        return 0 if check(found) else 1
+    if args.json:
+        print(json.dumps(found))
+    else:
+        print_article(found)
+    return 0
+
+
+def run_sweep(args: argparse.Namespace) -> int:
+    command = "python -m wsp " + shlex.join(sys.argv[1:])
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun
+        dist.init_process_group("gloo")
+    try:
+        spec = sweep.specification(
+            args.seeds, args.tables, arms=list(ARTICLE if args.arms == "article" else ARMS),
+            test_rows=args.test_rows, label_noise=args.label_noise,
+            learning_rate=args.learning_rate,
+        )
+        found = sweep.sweep(spec, args.out, device=device_named(args.device), command=command)
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            summary = statistics.summarize(found)
+            print(json.dumps(summary) if args.json else statistics.as_text(summary))
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return 0
+
+
+def run_select(args: argparse.Namespace) -> int:
+    found = selection.select(args.out, tables=args.tables, seeds=args.seeds, draws=args.draws,
+                             command="python -m wsp select")
+    print(json.dumps({key: found[key] for key in ("winner", "confirmation", "pinned")}))
+    if args.write:
+        selection.write_tables(found, args.write)
+    return 0
+
+
+def run_store(args: argparse.Namespace) -> int:
+    """Write data/results/article.json, which ``--check`` compares with."""
+    from wsp.results import provenance, save_json
+
+    found = article(SEED, "cpu")
+    seconds = sum(line["seconds"] for kind in ("figures", "controls") for line in found[kind].values())
+    modules = ("employees", "network", "perturb", "retraining", "training")
+    save_json(args.out, found | {"provenance": provenance("python -m wsp store", modules, seconds)})
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wsp",
+        description="Train the article's four arms and six controls on the employee table.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    parser.add_argument("--check", action="store_true", help="are these the book's numbers?")
+    parser.add_argument("--seed", type=int, default=SEED, help="default: the book's, %(default)s")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.set_defaults(run=run_article)
+    commands = parser.add_subparsers(title="more", metavar="COMMAND")
+
+    command = commands.add_parser(
+        "sweep", help="the arms over many seeds or fresh tables",
+        description="Train the arms over many seeds of the book's table, or over fresh tables. "
+                    "Start it under torchrun to split it over processes and machines.",
+    )
+    command.add_argument("--seeds", type=int, required=True, help="seeds 0 to N-1 on every table")
+    command.add_argument("--tables", type=int, help="fresh tables; default: the book's table")
+    command.add_argument("--test-rows", type=int, default=2000, help="for fresh tables; default %(default)s")
+    command.add_argument("--label-noise", type=float, default=employees.LABEL_NOISE,
+                         help="of fresh tables; default %(default)s")
+    command.add_argument("--learning-rate", type=float, default=sweep.LEARNING_RATE,
+                         help="default %(default)s")
+    command.add_argument("--arms", choices=("article", "all"), default="all",
+                         help="the four of the article, or the controls as well (default)")
+    command.add_argument("--out", type=Path, help="store here after every chunk; go on from here")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    command.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    command.set_defaults(run=run_sweep)
+
+    command = commands.add_parser(
+        "select", help="how the book's table was found",
+        description="Search for a table on which the article's four accuracies come out. "
+                    "Interrupted, the same command goes on.",
+    )
+    results = Path("data/results")
+    command.add_argument("--tables", type=int, default=32)
+    command.add_argument("--seeds", type=int, default=200)
+    command.add_argument("--draws", type=int, default=1_000_000)
+    command.add_argument("--out", type=Path, default=results / "table_search.json")
+    command.add_argument("--write", type=Path, metavar="FOLDER", help="write the two CSV files here")
+    command.set_defaults(run=run_select)
+
+    command = commands.add_parser("store", help="store the figures that --check compares with")
+    command.add_argument("--out", type=Path, default=results / "article.json")
+    command.set_defaults(run=run_store)
+
+    command = commands.add_parser(
+        "shrink-perturb", help="shrink and perturb a checkpoint file",
+        description="Shrink and perturb the weights in a checkpoint.",
+    )
+    checkpoints.add_arguments(command)
+    command.set_defaults(run=checkpoints.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; a bad request ends in one line and exit code 2."""
+    args = make_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except (ValueError, OSError) as error:
+        print(f"wsp: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        kept = getattr(args, "out", None)
+        print("wsp: stopped" + (f"; what was finished is in {kept}, and the same command goes on "
+                                "from there" if kept else ""), file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

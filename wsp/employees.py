@@ -1,0 +1,244 @@
+"""The employee table: draw it, load it, check it, encode it.
+
+The article predicts an employee's job from sex, age, branch and income. Its
+rows were never published; ours are invented by :func:`draw`. No person stands
+behind any of them. The datasheet is ``data/README.md``; chapter 2 explores them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+COLUMNS = ("sex", "age", "branch", "income", "job")
+SEXES = ("M", "F")  # encoded -1, +1
+BRANCHES = ("anaheim", "boulder", "concord")  # encoded one-hot
+JOBS = ("mgmt", "supp", "tech")  # encoded 0, 1, 2
+TRAIN_ROWS, TEST_ROWS = 200, 40
+LABEL_NOISE = 0.05
+
+# How a job shows in the other columns (one number a job, in the order of JOBS).
+JOB_SHARE = (0.30, 0.35, 0.35)
+MEAN_AGE = (48.0, 40.0, 33.0)  # years
+MEAN_INCOME = (66_000.0, 48_000.0, 58_000.0)  # dollars a year, at age 40
+BRANCH_SHARE = ((0.2, 0.2, 0.6), (0.2, 0.6, 0.2), (0.6, 0.2, 0.2))
+
+
+class Table(NamedTuple):
+    """Encoded rows: `inputs` (rows, 6) float64 and `labels` (rows,) int64."""
+
+    inputs: Tensor
+    labels: Tensor
+
+
+def draw(rows: int, seed: int, label_noise: float = LABEL_NOISE) -> pd.DataFrame:
+    """Draw a table of invented employees.
+
+    Each has a job; age, branch and income follow from it, with overlap, and
+    income also grows with age. Sex is drawn apart and says nothing about the
+    job, on purpose. Then a share of the job labels is replaced by a wrong one.
+
+    Parameters
+    ----------
+    rows : int
+        How many employees; at least 1.
+    seed : int
+        0 to 2**32 - 1. Same seed and number of rows, same table.
+    label_noise : float
+        Share of rows whose job is recorded wrongly, 0 to 1. Default 0.05.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `sex`, `age` (years), `branch`, `income` (dollars a year), `job`.
+
+    Raises
+    ------
+    ValueError
+        If `rows` or `label_noise` is out of range.
+
+    Examples
+    --------
+    >>> draw(2, seed=0)
+      sex  age   branch  income   job
+    0   M   44  anaheim   61300  tech
+    1   M   40  boulder   45600  supp
+
+    See chapter 2 and ``data/README.md``.
+    """
+    if rows < 1 or not 0 <= label_noise <= 1:
+        raise ValueError(
+            f"rows must be at least 1 and label_noise from 0 to 1, not {rows} and {label_noise}"
+        )
+    # NumPy promises never to change the stream of RandomState (NEP 19).
+    random = np.random.RandomState(seed)
+    job = random.choice(3, rows, p=JOB_SHARE)
+    sex = random.choice(SEXES, rows)
+    branch_ends = np.cumsum(BRANCH_SHARE, axis=1)[job]
+    branch = (random.random_sample((rows, 1)) > branch_ends[:, :2]).sum(axis=1)
+    age = random.normal(np.take(MEAN_AGE, job), 8.0).clip(18, 67).round().astype(int)
+    mean_income = np.take(MEAN_INCOME, job) + 400.0 * (age - 40)
+    income = random.normal(mean_income, 8_000.0).clip(18_000, 120_000).round(-2).astype(int)
+    wrong = random.random_sample(rows) < label_noise
+    recorded = np.where(wrong, (job + random.randint(1, 3, rows)) % 3, job)
+    columns = (sex, age, np.take(BRANCHES, branch), income, np.take(JOBS, recorded))
+    return pd.DataFrame(dict(zip(COLUMNS, columns)))
+
+
+def encode(frame: pd.DataFrame) -> Table:
+    """Turn raw columns into network inputs and labels.
+
+    Sex becomes -1 (M) or +1 (F), age is divided by 100, branch becomes one-hot,
+    income is divided by 100,000; job becomes 0 (mgmt), 1 (supp) or 2 (tech).
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As :func:`draw` or :func:`read` gives it.
+
+    Returns
+    -------
+    Table
+        Inputs (rows, 6) in float64 and labels (rows,) in int64.
+
+    Raises
+    ------
+    ValueError
+        If a value is unknown or no number: names the row and the column.
+
+    Examples
+    --------
+    >>> encode(draw(1, seed=0)).inputs
+    tensor([[-1.0000,  0.4400,  1.0000,  0.0000,  0.0000,  0.6130]],
+           dtype=torch.float64)
+
+    Source: the article's network has these six inputs. See chapter 2.
+    """
+    frame = _check(frame, "the table", first_line=0, line="row")
+    sex = np.where(frame["sex"] == "M", -1.0, 1.0)
+    branch = np.stack([frame["branch"] == name for name in BRANCHES], axis=1)
+    inputs = np.column_stack([sex, frame["age"] / 100, branch, frame["income"] / 100_000])
+    labels = np.stack([frame["job"] == name for name in JOBS], axis=1).argmax(axis=1)
+    return Table(torch.from_numpy(inputs), torch.from_numpy(labels))
+
+
+def read(path: str | Path, min_rows: int = 1) -> pd.DataFrame:
+    """Read and check a table of employees.
+
+    A byte order mark, Windows line ends, blank lines at the end, spaces around
+    values and columns in another order are read as a person would read them.
+
+    Parameters
+    ----------
+    path : str or Path
+        A CSV file with a header line naming `COLUMNS`.
+    min_rows : int
+        How many rows there must be at least. Default 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `COLUMNS`, in that order; age and income as numbers.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a column is missing, a value is unknown, empty, no number, or
+        negative, or there are too few rows: says file, line, column, what was
+        found, what was expected.
+
+    Examples
+    --------
+    >>> read(find("employees_test.csv")).shape
+    (40, 5)
+
+    See chapter 2.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file. The book's tables are employees_train.csv and "
+            "employees_test.csv in data/; employees.load_train() finds them"
+        )
+    try:
+        # Everything as text, so that a bad value can be quoted as it stands.
+        frame = pd.read_csv(
+            path, dtype=str, keep_default_na=False, skipinitialspace=True,
+            encoding="utf-8-sig", skip_blank_lines=False, index_col=False,
+        )
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{path}: the file is empty; expected a header line "
+                         f"{','.join(COLUMNS)} and rows") from None
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a readable CSV file in UTF-8 ({error})") from None
+    frame.columns = frame.columns.str.strip()
+    frame = frame.apply(lambda column: column.str.strip())
+    while len(frame) and (frame.iloc[-1] == "").all():
+        frame = frame.iloc[:-1]
+    frame = _check(frame, str(path), first_line=2, line="line")
+    if len(frame) < min_rows:
+        raise ValueError(f"{path}: {len(frame)} rows, but at least {min_rows} are needed")
+    return frame
+
+
+def _check(frame: pd.DataFrame, name: str, first_line: int, line: str) -> pd.DataFrame:
+    """Return the frame with numbers as numbers, or say where it is wrong."""
+    missing = [column for column in COLUMNS if column not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"{name}: no column {missing[0]!r}; expected {', '.join(COLUMNS)}, "
+            f"found {', '.join(map(str, frame.columns))}"
+        )
+    checked = frame[list(COLUMNS)].copy()
+
+    def refuse(bad: pd.Series, column: str, expected: str) -> None:
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            raise ValueError(
+                f"{name}, {line} {row + first_line}, column {column!r}: "
+                f"{frame[column].iloc[row]!r} is not {expected}"
+            )
+
+    for column, names in (("sex", SEXES), ("branch", BRANCHES), ("job", JOBS)):
+        refuse(~checked[column].isin(names), column, f"one of {', '.join(names)}")
+    for column, largest, unit in (("age", 120, "years"), ("income", 10_000_000, "dollars")):
+        numbers = pd.to_numeric(checked[column], errors="coerce")
+        refuse(~numbers.between(0, largest), column, f"a number of {unit} from 0 to {largest}")
+        checked[column] = numbers
+    return checked
+
+
+def find(name: str) -> Path:
+    """The path of one of the book's tables, in a checkout or an installed wheel."""
+    here = Path(__file__).parent
+    installed, checkout = here / "tables" / name, here.parent / "data" / name
+    return installed if installed.is_file() else checkout
+
+
+def load_train() -> Table:
+    """The 200 training rows of the book, in order of arrival, encoded.
+
+    Examples
+    --------
+    >>> load_train().inputs.shape
+    torch.Size([200, 6])
+    """
+    return encode(read(find("employees_train.csv"), TRAIN_ROWS))
+
+
+def load_test() -> Table:
+    """The 40 test rows of the book, encoded.
+
+    Examples
+    --------
+    >>> len(load_test().labels)
+    40
+    """
+    return encode(read(find("employees_test.csv"), TEST_ROWS))
