@@ -9,6 +9,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Progress bars in stored outputs would never be the same twice.
 export WSP_PROGRESS := 0
 export PYTHONHASHSEED := 0
+# Tests run side by side, a process a core; threads inside them would only get in the way.
+export OMP_NUM_THREADS := 1
 
 UNIT  := $(BIN)/python -m pytest --doctest-modules -n 2 --dist loadfile
 NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \

@@ -25,9 +25,7 @@ KEPT = {"tags", "mystnb", "jupyter"}
 
 def clean(notebook: nbformat.NotebookNode) -> None:
     """Drop what differs between machines and editors, so that diffs show changes."""
-    notebook.metadata = nbformat.NotebookNode(
-        kernelspec=KERNEL, language_info={"name": "python"}
-    )
+    notebook.metadata = nbformat.NotebookNode(kernelspec=KERNEL, language_info={"name": "python"})
     for number, cell in enumerate(notebook.cells):
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT}
         cell["id"] = cell.get("id") or f"cell-{number}"

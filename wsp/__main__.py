@@ -14,9 +14,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from wsp import checkpoints, employees, selection, statistics, sweep
-from wsp.results import stored
+from wsp import checkpoints, employees, retraining, selection, statistics, sweep
+from wsp.network import save_network
+from wsp.results import provenance, save_json, stored
 from wsp.retraining import ARMS, ARTICLE, SEED, Result, run_arms
+from wsp.training import LEARNING_RATE
 
 LOSS_TOLERANCE = 1e-9  # nats; what every machine we tried keeps
 
@@ -48,9 +50,8 @@ def record(result: Result) -> dict[str, Any]:
     }
 
 
-def article(seed: int, device: str) -> dict[str, Any]:
-    """Train all arms on the book's table; return what ``--json`` prints."""
-    results = run_arms(employees.load_train(), employees.load_test(), seed, device=device)
+def describe(results: dict[str, Result], seed: int, device: str) -> dict[str, Any]:
+    """All arms' figures, as ``--json`` prints them."""
     records = {key: record(result) for key, result in results.items()}
     return {
         "figures": {key: records[key] for key in ARTICLE},
@@ -65,13 +66,17 @@ def article(seed: int, device: str) -> dict[str, Any]:
 def print_article(found: dict[str, Any]) -> None:
     """The table a person reads."""
     print(f"seed {found['seed']}, {found['device']}, {found['dtype']}, torch {found['torch']}\n")
-    print(f"{'arm':20s} {'correct':>8s} {'accuracy':>9s} {'article':>8s} {'epochs':>7s} "
-          f"{'train loss':>11s} {'seconds':>8s}")
+    print(
+        f"{'arm':20s} {'correct':>8s} {'accuracy':>9s} {'article':>8s} {'epochs':>7s} "
+        f"{'train loss':>11s} {'seconds':>8s}"
+    )
     for key, line in (found["figures"] | found["controls"]).items():
         quoted = ARMS[key].quoted
         quote = "" if quoted is None else f"{100 * quoted / employees.TEST_ROWS:.1f} %"
-        print(f"{key:20s} {line['correct']:3d} of {line['of']} {line['accuracy']:7.1f} % "
-              f"{quote:>8s} {line['epochs']:7d} {line['train_loss']:11.4f} {line['seconds']:8.1f}")
+        print(
+            f"{key:20s} {line['correct']:3d} of {line['of']} {line['accuracy']:7.1f} % "
+            f"{quote:>8s} {line['epochs']:7d} {line['train_loss']:11.4f} {line['seconds']:8.1f}"
+        )
 
 
 def check(found: dict[str, Any]) -> bool:
@@ -84,9 +89,11 @@ def check(found: dict[str, Any]) -> bool:
             apart = abs(line["test_loss"] - expected["test_loss"])
             if line["correct"] != expected["correct"] or not apart <= LOSS_TOLERANCE:
                 same = False
-                print(f"{key}: {line['correct']} of {line['of']} correct, test loss "
-                      f"{line['test_loss']:.12f}; the book has {expected['correct']} and "
-                      f"{expected['test_loss']:.12f}")
+                print(
+                    f"{key}: {line['correct']} of {line['of']} correct, test loss "
+                    f"{line['test_loss']:.12f}; the book has {expected['correct']} and "
+                    f"{expected['test_loss']:.12f}"
+                )
     if same:
         print("Yes: every arm gives the book's counts, and its test loss to 1e-9.")
         return True
@@ -100,7 +107,9 @@ def check(found: dict[str, Any]) -> bool:
 
 
 def run_article(args: argparse.Namespace) -> int:
-    found = article(args.seed, device_named(args.device))
+    device = device_named(args.device)
+    train, test = employees.load_train(), employees.load_test()
+    found = describe(run_arms(train, test, args.seed, device=device), args.seed, device)
     if args.check:
         return 0 if check(found) else 1
     if args.json:
@@ -116,8 +125,11 @@ def run_sweep(args: argparse.Namespace) -> int:
         dist.init_process_group("gloo")
     try:
         spec = sweep.specification(
-            args.seeds, args.tables, arms=list(ARTICLE if args.arms == "article" else ARMS),
-            test_rows=args.test_rows, label_noise=args.label_noise,
+            args.seeds,
+            args.tables,
+            arms=list(ARTICLE if args.arms == "article" else ARMS),
+            test_rows=args.test_rows,
+            label_noise=args.label_noise,
             learning_rate=args.learning_rate,
         )
         found = sweep.sweep(spec, args.out, device=device_named(args.device), command=command)
@@ -131,8 +143,13 @@ def run_sweep(args: argparse.Namespace) -> int:
 
 
 def run_select(args: argparse.Namespace) -> int:
-    found = selection.select(args.out, tables=args.tables, seeds=args.seeds, draws=args.draws,
-                             command="python -m wsp select")
+    found = selection.select(
+        args.out,
+        tables=args.tables,
+        seeds=args.seeds,
+        draws=args.draws,
+        command="python -m wsp select",
+    )
     print(json.dumps({key: found[key] for key in ("winner", "confirmation", "pinned")}))
     if args.write:
         selection.write_tables(found, args.write)
@@ -140,13 +157,14 @@ def run_select(args: argparse.Namespace) -> int:
 
 
 def run_store(args: argparse.Namespace) -> int:
-    """Write data/results/article.json, which ``--check`` compares with."""
-    from wsp.results import provenance, save_json
-
-    found = article(SEED, "cpu")
-    seconds = sum(line["seconds"] for kind in ("figures", "controls") for line in found[kind].values())
-    modules = ("employees", "network", "perturb", "retraining", "training")
-    save_json(args.out, found | {"provenance": provenance("python -m wsp store", modules, seconds)})
+    """Write what the book keeps of the pinned run: its figures and its first network."""
+    train, test = employees.load_train(), employees.load_test()
+    results = run_arms(train, test, SEED)
+    found = describe(results, SEED, "cpu")
+    seconds = sum(result.seconds for result in results.values())
+    source = provenance("python -m wsp store", retraining.MODULES, seconds)
+    save_json(args.folder / "results" / "article.json", found | {"provenance": source})
+    save_network(results["initial"].network, args.folder / "first_100.pt")
     return 0
 
 
@@ -164,43 +182,58 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="more", metavar="COMMAND")
 
     command = commands.add_parser(
-        "sweep", help="the arms over many seeds or fresh tables",
+        "sweep",
+        help="the arms over many seeds or fresh tables",
         description="Train the arms over many seeds of the book's table, or over fresh tables. "
-                    "Start it under torchrun to split it over processes and machines.",
+        "Start it under torchrun to split it over processes and machines.",
     )
     command.add_argument("--seeds", type=int, required=True, help="seeds 0 to N-1 on every table")
     command.add_argument("--tables", type=int, help="fresh tables; default: the book's table")
-    command.add_argument("--test-rows", type=int, default=2000, help="for fresh tables; default %(default)s")
-    command.add_argument("--label-noise", type=float, default=employees.LABEL_NOISE,
-                         help="of fresh tables; default %(default)s")
-    command.add_argument("--learning-rate", type=float, default=sweep.LEARNING_RATE,
-                         help="default %(default)s")
-    command.add_argument("--arms", choices=("article", "all"), default="all",
-                         help="the four of the article, or the controls as well (default)")
+    command.add_argument(
+        "--test-rows", type=int, default=2000, help="for fresh tables; default %(default)s"
+    )
+    command.add_argument(
+        "--label-noise",
+        type=float,
+        default=employees.LABEL_NOISE,
+        help="of fresh tables; default %(default)s",
+    )
+    command.add_argument(
+        "--learning-rate", type=float, default=LEARNING_RATE, help="default %(default)s"
+    )
+    command.add_argument(
+        "--arms",
+        choices=("article", "all"),
+        default="all",
+        help="the four of the article, or the controls as well (default)",
+    )
     command.add_argument("--out", type=Path, help="store here after every chunk; go on from here")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     command.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     command.set_defaults(run=run_sweep)
 
     command = commands.add_parser(
-        "select", help="how the book's table was found",
+        "select",
+        help="how the book's table was found",
         description="Search for a table on which the article's four accuracies come out. "
-                    "Interrupted, the same command goes on.",
+        "Interrupted, the same command goes on.",
     )
-    results = Path("data/results")
     command.add_argument("--tables", type=int, default=32)
     command.add_argument("--seeds", type=int, default=200)
     command.add_argument("--draws", type=int, default=1_000_000)
-    command.add_argument("--out", type=Path, default=results / "table_search.json")
-    command.add_argument("--write", type=Path, metavar="FOLDER", help="write the two CSV files here")
+    command.add_argument("--out", type=Path, default=Path("data/results/table_search.json"))
+    command.add_argument(
+        "--write", type=Path, metavar="FOLDER", help="write the two CSV files here"
+    )
     command.set_defaults(run=run_select)
 
     command = commands.add_parser("store", help="store the figures that --check compares with")
-    command.add_argument("--out", type=Path, default=results / "article.json")
+    command.add_argument("--folder", type=Path, default=Path("data"))
     command.set_defaults(run=run_store)
 
     command = commands.add_parser(
-        "shrink-perturb", help="shrink and perturb a checkpoint file",
+        "shrink-perturb",
+        help="shrink and perturb a checkpoint file",
         description="Shrink and perturb the weights in a checkpoint.",
     )
     checkpoints.add_arguments(command)
@@ -218,8 +251,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         kept = getattr(args, "out", None)
-        print("wsp: stopped" + (f"; what was finished is in {kept}, and the same command goes on "
-                                "from there" if kept else ""), file=sys.stderr)
+        print(
+            "wsp: stopped"
+            + (
+                f"; what was finished is in {kept}, and the same command goes on from there"
+                if kept
+                else ""
+            ),
+            file=sys.stderr,
+        )
         return 130
 
 

@@ -58,7 +58,7 @@ def shrink_perturb_file(
         ``generator=torch.Generator().manual_seed(seed)``; a ``.safetensors`` file keeps its
         tensors, and so draws, in an order of its own.
     exclude : sequence of str
-        Names to leave alone; ``*`` stands for anything.
+        Names of tensors to leave alone, running statistics included; ``*`` stands for anything.
     running_stats : {"reset", "keep"}
         What to do with running statistics.
     force : bool
@@ -103,10 +103,13 @@ def shrink_perturb_file(
         _save(state, metadata, part)
         _check_free(target, force)
         os.replace(part, target)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+    except ValueError:
+        raise
+    except Exception as error:  # torch and safetensors have errors of their own for a full disk
         raise ValueError(f"{target}: cannot be written: {error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if os.path.exists(part):
+            part.unlink()
     return names
 
 
@@ -147,7 +150,7 @@ def shrink_perturb_state_dict_(
     ['0.weight']
     """
     _check_state_dict(state)
-    unused = [p for p in exclude if not any(fnmatchcase(name, p) for name in state)]
+    unused = [pattern for pattern in exclude if not any(_matches(n, [pattern]) for n in state)]
     if unused:
         raise ValueError(f"exclude: no tensor is called {', '.join(unused)}")
     weights = _Weights(state, exclude)
@@ -156,8 +159,8 @@ def shrink_perturb_state_dict_(
     if running_stats == "reset" and (lamda, sigma) != (1, 0):
         with torch.no_grad():
             for name, value in state.items():
-                if name.rpartition(".")[2] in FRESH_STATISTICS:
-                    value.fill_(FRESH_STATISTICS[name.rpartition(".")[2]])
+                if _leaf(name) in FRESH_STATISTICS and not _matches(name, exclude):
+                    value.fill_(FRESH_STATISTICS[_leaf(name)])
     return names
 
 
@@ -218,8 +221,8 @@ class _Weights(nn.Module):
             for name, value in state.items()
             if isinstance(value, Tensor)
             and (value.is_floating_point() or value.is_complex())
-            and name.rpartition(".")[2] not in FRESH_STATISTICS
-            and not any(fnmatchcase(name, pattern) for pattern in exclude)
+            and _leaf(name) not in FRESH_STATISTICS
+            and not _matches(name, exclude)
         }
 
     def named_parameters(self, *_: Any, **__: Any) -> Iterator[tuple[str, nn.Parameter]]:
@@ -232,21 +235,30 @@ def _check_state_dict(state: object) -> None:
     for name, value in state.items():
         if not isinstance(name, str):
             raise ValueError(f"not a state dict: its key {name!r} is not a name")
+        if isinstance(value, Tensor) or _leaf(name) == "_extra_state":
+            continue
         if isinstance(value, Mapping):
             raise ValueError(
                 f"not a state dict: {name!r} holds another dictionary. "
-                f"If the weights are in there, save that one alone"
+                "If the weights are in there, save that one alone"
             )
-        if not isinstance(value, Tensor) and name.rpartition(".")[2] != "_extra_state":
-            raise ValueError(f"not a state dict: {name!r} holds a {type(value).__name__}")
+        raise ValueError(f"not a state dict: {name!r} holds no tensor, but {type(value).__name__}")
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _check_free(target: Path, force: bool) -> None:
-    if target.is_dir():
+    if os.path.isdir(target):
         raise ValueError(f"{target}: is a folder")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise ValueError(f"{target}: there is no folder {target.parent}")
-    if target.exists() and not force:
+    if os.path.exists(target) and not force:
         raise ValueError(f"{target}: exists already; --force replaces it")
 
 
@@ -258,7 +270,7 @@ def _is_safetensors(path: Path) -> bool:
 
 def _load(path: Path) -> tuple[Mapping[str, Any], dict[str, str] | None]:
     """Return a state dict, and the notes that a .safetensors file carries."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"{path}: there is no such file")
     try:
         if _is_safetensors(path):

@@ -66,8 +66,8 @@ def draw(rows: int, seed: int, label_noise: float = LABEL_NOISE) -> pd.DataFrame
     --------
     >>> draw(2, seed=0)
       sex  age   branch  income   job
-    0   M   44  anaheim   61300  tech
-    1   M   40  boulder   45600  supp
+    0   F   33  boulder   55300  supp
+    1   F   49  anaheim   57600  tech
 
     See chapter 2 and ``data/README.md``.
     """
@@ -114,8 +114,7 @@ def encode(frame: pd.DataFrame) -> Table:
     Examples
     --------
     >>> encode(draw(1, seed=0)).inputs
-    tensor([[-1.0000,  0.4400,  1.0000,  0.0000,  0.0000,  0.6130]],
-           dtype=torch.float64)
+    tensor([[1.0000, 0.4100, 0.0000, 0.0000, 1.0000, 0.4900]], dtype=torch.float64)
 
     Source: the article's network has these six inputs. See chapter 2.
     """
@@ -170,12 +169,18 @@ def read(path: str | Path, min_rows: int = 1) -> pd.DataFrame:
     try:
         # Everything as text, so that a bad value can be quoted as it stands.
         frame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, skipinitialspace=True,
-            encoding="utf-8-sig", skip_blank_lines=False, index_col=False,
+            path,
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
+            encoding="utf-8-sig",
+            skip_blank_lines=False,
+            index_col=False,
         )
     except pd.errors.EmptyDataError:
-        raise ValueError(f"{path}: the file is empty; expected a header line "
-                         f"{','.join(COLUMNS)} and rows") from None
+        raise ValueError(
+            f"{path}: the file is empty; expected a header line {','.join(COLUMNS)} and rows"
+        ) from None
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a readable CSV file in UTF-8 ({error})") from None
     frame.columns = frame.columns.str.strip()

@@ -18,7 +18,7 @@ ReLU layers, and three habits keep the processor busy (measured in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -27,7 +27,10 @@ from torch import Tensor
 from wsp.employees import Table
 from wsp.network import MLP
 
-FORWARD = {"tanh": torch.tanh, "relu": partial(torch.clamp, min=0)}
+FORWARD: dict[str, Callable[..., Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": partial(torch.clamp, min=0),
+}
 LEAST_CLASSES = 4
 NEVER = -1e9  # the bias of a class that never happens: its probability is exactly 0
 
@@ -69,14 +72,17 @@ class Ensemble:
         if not networks:
             raise ValueError("an ensemble needs at least one network")
         first = networks[0]
-        kinds = {(n.sizes, n.activation, n[0].weight.dtype) for n in networks}
+        kinds = {(n.sizes, n.activation, n.linears[0].weight.dtype) for n in networks}
         if len(kinds) > 1:
-            raise ValueError(f"the networks of an ensemble must be alike, not {sorted(map(str, kinds))}")
+            found = "; ".join(sorted(map(str, kinds)))
+            raise ValueError(f"the networks of an ensemble must be alike, not {found}")
         self.sizes, self.activation, self.lanes = first.sizes, first.activation, len(networks)
         self.classes = first.sizes[-1]
         self.weights = [
-            torch.stack([torch.column_stack([n[k].weight, n[k].bias]) for n in networks]).detach().to(device)
-            for k in range(0, len(first), 2)
+            torch.stack([torch.column_stack([layer.weight, layer.bias]) for layer in layers])
+            .detach()
+            .to(device)
+            for layers in zip(*(network.linears for network in networks))
         ]
         missing = LEAST_CLASSES - self.classes
         if missing > 0:
@@ -105,7 +111,7 @@ class Ensemble:
         """
         ones = table.inputs.new_ones(len(table.inputs), 1)
         table = Table(torch.cat([table.inputs, ones], dim=1), table.labels)
-        for batch in order.split(batch_size, dim=1):
+        for batch in torch.split(order, batch_size, dim=1):
             self._step(table, batch.reshape(-1), learning_rate)
 
     def _step(self, table: Table, rows: Tensor, learning_rate: float) -> None:
@@ -169,10 +175,12 @@ class Ensemble:
         networks = []
         for lane in range(self.lanes):
             unused = torch.Generator()  # leaves the global one alone
-            network = MLP(self.sizes, self.activation, generator=unused, dtype=self.weights[0].dtype)
+            network = MLP(
+                self.sizes, self.activation, generator=unused, dtype=self.weights[0].dtype
+            )
             with torch.no_grad():
                 for k, weight in enumerate(self.weights):
-                    linear = network[2 * k]
+                    linear = network.linears[k]
                     linear.weight.copy_(weight[lane, : linear.out_features, :-1])
                     linear.bias.copy_(weight[lane, : linear.out_features, -1])
             networks.append(network)

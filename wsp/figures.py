@@ -70,8 +70,11 @@ def color_of(arm: str) -> str:
     for key in ("cold", "warm", "shrink_perturb"):
         if arm.startswith(key):
             return COLORS[key]
-    return {"fresh_shrunk_500": "#8c6bb1", "shrink_only_500": "#5aae61",
-            "perturb_only_500": "#e6ab02"}[arm]
+    return {
+        "fresh_shrunk_500": "#8c6bb1",
+        "shrink_only_500": "#5aae61",
+        "perturb_only_500": "#e6ab02",
+    }[arm]
 
 
 def name_of(arm: str) -> str:
@@ -82,7 +85,9 @@ def name_of(arm: str) -> str:
     >>> name_of("shrink_perturb_1000")
     'shrink and perturb, 1000'
     """
-    name = arm.replace("shrink_perturb", "shrink and perturb").replace("fresh_shrunk", "fresh, shrunk")
+    name = arm.replace("shrink_perturb", "shrink and perturb").replace(
+        "fresh_shrunk", "fresh, shrunk"
+    )
     for end in ("_500", "_1000"):
         name = name.replace(end, f", {end[1:]}")
     return name.replace("_", " ")
@@ -103,22 +108,35 @@ def accuracy_bars(correct: Mapping[str, int], of: int = TEST_ROWS, ax: Axes | No
     ax = ax or plt.gca()
     for place, (arm, count) in enumerate(correct.items()):
         ax.bar(place, 100 * count / of, width=0.62, color=color_of(arm))
-        ax.annotate(f"{100 * count / of:.1f} %\n{count} of {of}", (place, 100 * count / of),
-                    xytext=(0, -6), textcoords="offset points", ha="center", va="top", color="white",
-                    fontweight="bold", fontsize="small")
+        ax.annotate(
+            f"{100 * count / of:.1f} %\n{count} of {of}",
+            (place, 100 * count / of),
+            xytext=(0, -6),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            color="white",
+            fontweight="bold",
+            fontsize="small",
+        )
         quoted = ARMS[arm].quoted
         if quoted is not None:
             level = 100 * quoted / TEST_ROWS
             ax.plot([place - 0.42, place + 0.42], [level, level], color="black", lw=1.4)
-    ax.set_xticks(range(len(correct)),
-                  [f"{name_of(arm)}\n{ARMS[arm].epochs} epochs" for arm in correct])
+    ax.set_xticks(
+        range(len(correct)), [f"{name_of(arm)}\n{ARMS[arm].epochs} epochs" for arm in correct]
+    )
     ax.set(ylim=(0, 100), ylabel="test accuracy, %")
     ax.tick_params(axis="x", length=0)
     return ax
 
 
 def learning_curve(
-    readings: Sequence[Reading], arm: str, ax: Axes, of: str = "test", what: str = "accuracy",
+    readings: Sequence[Reading],
+    arm: str,
+    ax: Axes,
+    of: str = "test",
+    what: str = "accuracy",
     **style: Any,
 ) -> None:
     """One curve over epochs from the readings of a training run."""
@@ -126,15 +144,27 @@ def learning_curve(
     ax.plot([reading.epoch for reading in readings], values, color=color_of(arm), **style)
 
 
-def label_line(ax: Axes, text: str, color: str, at: int = -1, line: int = -1, dy: float = 0.0) -> None:
+def label_line(
+    ax: Axes, text: str, color: str, at: int = -1, line: int = -1, dy: float = 0.0
+) -> None:
     """Write a line's name beside its point number `at` instead of in a legend."""
     x, y = ax.lines[line].get_data()
-    ax.annotate(text, (np.asarray(x)[at], np.asarray(y)[at]), xytext=(6, dy),
-                textcoords="offset points", color=color, va="center", annotation_clip=False)
+    ax.annotate(
+        text,
+        (np.asarray(x)[at], np.asarray(y)[at]),
+        xytext=(6, dy),
+        textcoords="offset points",
+        color=color,
+        va="center",
+        annotation_clip=False,
+    )
 
 
 def decision_surface(
-    network: nn.Module, ax: Axes, rows: pd.DataFrame | None = None, sex: str = "F",
+    network: nn.Module,
+    ax: Axes,
+    rows: pd.DataFrame | None = None,
+    sex: str = "F",
     branch: str = BRANCHES[0],
 ) -> None:
     """What a network predicts over age and income, for one sex and branch.
@@ -143,10 +173,15 @@ def decision_surface(
     marks are `rows` of this branch.
     """
     ages, incomes = np.linspace(18, 67, 120), np.linspace(20_000, 100_000, 120)
-    grid = pd.DataFrame({
-        "sex": sex, "age": np.repeat(ages, 120), "branch": branch,
-        "income": np.tile(incomes, 120), "job": JOBS[0],
-    })
+    grid = pd.DataFrame(
+        {
+            "sex": sex,
+            "age": np.repeat(ages, 120),
+            "branch": branch,
+            "income": np.tile(incomes, 120),
+            "job": JOBS[0],
+        }
+    )
     with torch.no_grad():
         device = next(network.parameters()).device
         chances = torch.softmax(network(encode(grid).inputs.to(device)), dim=1).cpu().numpy()
@@ -158,14 +193,22 @@ def decision_surface(
     ax.imshow(image, origin="lower", extent=(18, 67, 20, 100), aspect="auto")
     if rows is not None:
         for job, group in rows[rows["branch"] == branch].groupby("job"):
-            ax.scatter(group["age"], group["income"] / 1000, s=26, color=JOB_COLORS[job],
-                       marker=JOB_MARKS[job], edgecolor="white", linewidth=0.7)
+            ax.scatter(
+                group["age"],
+                group["income"] / 1000,
+                s=26,
+                color=JOB_COLORS[job],
+                marker=JOB_MARKS[job],
+                edgecolor="white",
+                linewidth=0.7,
+            )
     ax.set(xlabel="age, years", ylabel="income, thousand dollars", xlim=(18, 67), ylim=(20, 100))
 
 
 def weight_histograms(before: torch.Tensor, after: torch.Tensor, ax: Axes) -> None:
     """One layer's weights before and after the trick."""
-    edges = np.linspace(-1, 1, 41) * max(float(before.abs().max()), float(after.abs().max()))
+    largest = max(float(before.abs().max()), float(after.abs().max()))
+    edges = np.linspace(-largest, largest, 41).tolist()
     ax.hist(before.flatten().numpy(), edges, color=COLORS["warm"], alpha=0.65)
     ax.hist(after.flatten().numpy(), edges, color=COLORS["shrink_perturb"], alpha=0.65)
     ax.set(xlabel="weight", ylabel="number of weights")

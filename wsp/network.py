@@ -6,7 +6,10 @@ tanh units, three classes. :class:`MLP` is that network and its relatives.
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -75,12 +78,69 @@ class MLP(nn.Sequential):
                 f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}"
             )
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(sizes[:-1], sizes[1:]):
+        for inputs, outputs in pairwise(sizes):
             # Linear fills itself from the global generator; skip_init leaves that one alone.
-            linear = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=dtype)
+            linear: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+                nn.Linear, inputs, outputs, dtype=dtype
+            )
             nn.init.xavier_uniform_(linear.weight, generator=generator)
             nn.init.zeros_(linear.bias)
             layers += [linear, ACTIVATIONS[activation]()]
         super().__init__(*layers[:-1])
         self.sizes = sizes
         self.activation = activation
+
+    @property
+    def linears(self) -> list[nn.Linear]:
+        """The linear layers, from the inputs up."""
+        return [layer for layer in self if isinstance(layer, nn.Linear)]
+
+
+def save_network(network: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Save a network's weights as the article does: ``torch.save`` of the state dict.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "first.pt"
+    >>> network = MLP()
+    >>> save_network(network, path)
+    >>> torch.equal(load_network(path)[0].weight, network[0].weight)
+    True
+    """
+    torch.save(network.state_dict(), path)
+
+
+def load_network(
+    path: str | os.PathLike[str], sizes: Sequence[int] = (6, 10, 10, 3), activation: str = "tanh"
+) -> MLP:
+    """Load the weights that :func:`save_network` wrote into a new network, on the CPU.
+
+    Parameters
+    ----------
+    path : path
+        Loaded with ``weights_only=True``: a file cannot run code.
+    sizes, activation
+        The network's layout; see :class:`MLP`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no state dict, or one of another layout.
+
+    Examples
+    --------
+    See :func:`save_network`.
+    """
+    network = MLP(sizes, activation, generator=torch.Generator())
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state)
+    except (pickle.UnpicklingError, RuntimeError, TypeError, AttributeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{path}: not the weights of a {sizes} network ({reason}); expected a state dict "
+            "written by save_network"
+        ) from error
+    return network

@@ -23,11 +23,12 @@ Include = Callable[[str, nn.Parameter], bool]
 
 # The canonical order of the draws. One generator serves the parameters in the order of
 # `named_parameters()`, each tensor once, its elements in row-major order whatever its memory
-# layout. A parameter is cut into blocks of BLOCK elements, one `normal_` call each; a tail
-# shorter than 16 joins the block before it. On a CPU `normal_` works in groups of 16, so the
-# cuts leave the numbers of one call over the whole parameter. On a GPU they do not: there a
-# change of BLOCK changes every seeded result. One block of float32 noise takes 16 MiB.
-BLOCK = 2**22
+# layout. A parameter is cut into blocks of so many elements, one `normal_` call each; a tail
+# shorter than 16 joins the block before it.
+# On a CPU `normal_` works in groups of 16, so the cuts leave the numbers of one call over the
+# whole parameter. The block is then just small enough to stay in the cache, and in one thread.
+# On a GPU the cuts show: another BLOCK, other results. There 2**22 numbers take 16 MiB.
+BLOCK, CPU_BLOCK = 2**22, 2**15 - 16
 
 
 @torch.no_grad()
@@ -87,9 +88,10 @@ def shrink_perturb_(
     Notes
     -----
     Noise is drawn and added in float64 for float64 parameters, else in float32, and the sum is
-    rounded once to the parameter's own type. ``lamda=1, sigma=0`` changes nothing at all.
-    ``spectral_norm`` undoes the shrinking (you are warned); under ``weight_norm`` the magnitude
-    shrinks, so it works as usual.
+    rounded once to the parameter's own type. It takes the memory of one block, under 64 MiB, or
+    of one parameter that is sharded or not contiguous. ``lamda=1, sigma=0`` changes nothing.
+    ``spectral_norm`` undoes the shrinking (you are warned); under ``weight_norm`` it works. The
+    scale of a LayerNorm over several dimensions counts as a weight: use ``include``.
 
     References
     ----------
@@ -113,24 +115,16 @@ def shrink_perturb_(
     chosen = perturbed_parameters(module, include=include)
     if sigma > 0 and generator is None:
         _check_one_process(module, chosen)
-    fresh = _fresh_parameters(noise, chosen) if noise is not None and sigma > 0 else {}
-    _check_finite(chosen | {f"noise.{name}": p for name, p in fresh.items()})
+    fresh = {} if noise is None or sigma == 0 else _fresh_parameters(noise, chosen)
+    _check_finite({**chosen, **{f"noise.{name}": eps for name, eps in fresh.items()}})
     if lamda == 1 and sigma == 0:
         return module
     if lamda < 1 and _has_spectral_norm(module):
         warnings.warn("shrinking does nothing under spectral_norm, which rescales", stacklevel=3)
 
-    lamda, sigma = float(lamda), float(sigma)
     padding = _padding_rows(module)
     for name, p in chosen.items():
-        rows = padding.get(p, [])
-        if _is_sharded(p):
-            _update_sharded_(p, lamda, sigma, generator, rows)
-            continue
-        kept = [p[row].clone() for row in rows]
-        _update_(p, lamda, sigma, generator, fresh.get(name))
-        for row, values in zip(rows, kept, strict=True):
-            p[row] = values
+        _update_(p, float(lamda), float(sigma), fresh.get(name), padding.get(p), generator)
     if running_stats == "reset":
         for m in module.modules():
             own = [p.requires_grad for p in m.parameters(recurse=False)]
@@ -140,54 +134,48 @@ def shrink_perturb_(
 
 
 def _update_(
-    p: Tensor, lamda: float, sigma: float, generator: torch.Generator | None, fresh: Tensor | None
+    p: Any,
+    lamda: float,
+    sigma: float,
+    eps: Tensor | None,
+    rows: Tensor | None,
+    generator: torch.Generator | None,
 ) -> None:
+    """Do the arithmetic for one parameter, but for its padding rows, block by block."""
+    dtype = torch.float64 if p.dtype == torch.float64 else torch.float32
+    device = p.device if generator is None else generator.device
+    if _is_sharded(p):  # a process goes on with the part that it holds
+        eps = torch.empty(p.numel(), dtype=dtype, device=device)
+        for start, stop in _blocks(p.numel() if sigma > 0 else 0, device):
+            eps[start:stop].normal_(generator=generator)
+        if rows is not None:
+            rows = _part_of(torch.zeros(p.shape, dtype=torch.bool).index_fill_(0, rows, True), p)
+        p, eps = p.to_local(), _part_of(eps, p)
+
+    kept = None if rows is None else p[rows]  # such an index copies
     if sigma == 0:
         p.mul_(lamda)
-        return
-    flat = p.reshape(-1)  # a view where there can be one, else a copy of this parameter
-    for start, stop in _blocks(p.numel()):
-        block = flat[start:stop]
-        if fresh is None:
-            noise = _empty(stop - start, p, generator).normal_(generator=generator).mul_(sigma)
-        else:
-            noise = fresh.reshape(-1)[start:stop].to(_empty(0, p, None)).mul(sigma)
-        wide = block.to(noise.dtype)  # the block itself, unless in half precision
-        block.copy_(wide.mul_(lamda).add_(noise.to(p.device)))
-    if flat.data_ptr() != p.data_ptr():
-        p.copy_(flat.view(p.shape))
+    else:
+        flat = p.reshape(-1)  # a view where there can be one, else a copy of this parameter
+        for start, stop in _blocks(p.numel(), device):
+            if eps is None:
+                noise = torch.empty(stop - start, dtype=dtype, device=device)
+                noise.normal_(generator=generator).mul_(sigma)
+            else:
+                noise = eps.reshape(-1)[start:stop].to(dtype).mul(sigma)
+            block = flat[start:stop]
+            wide = block.to(dtype)  # the block itself, unless in half precision
+            block.copy_(wide.mul_(lamda).add_(noise.to(p.device)))
+        if flat.data_ptr() != p.data_ptr():
+            p.copy_(flat.view(p.shape))
+    if rows is not None:
+        p[rows] = kept
 
 
-def _update_sharded_(
-    p: Any, lamda: float, sigma: float, generator: torch.Generator | None, rows: list[int]
-) -> None:
-    """Do the same for a DTensor: draw the noise of the whole parameter, add the part held here."""
-    from torch.distributed.tensor import DTensor, Replicate  # slow to import
-
-    noise = _empty(p.numel(), p, generator).zero_()
-    for start, stop in _blocks(p.numel()) if sigma > 0 else ():
-        noise[start:stop].normal_(generator=generator).mul_(sigma)
-    noise = noise.view(p.shape)
-    scale = torch.full([*p.shape[:1], *[1] * (p.dim() - 1)], lamda, dtype=noise.dtype)
-    for row in rows:
-        noise[row], scale[row] = 0.0, 1.0
-    same = [Replicate()] * p.device_mesh.ndim
-    scale, noise = (
-        DTensor.from_local(t.to(p.device), p.device_mesh, same, run_check=False)
-        for t in (scale, noise)
-    )
-    p.copy_(p.to(noise.dtype).mul_(scale).add_(noise))
-
-
-def _empty(n: int, p: Tensor, generator: torch.Generator | None) -> Tensor:
-    dtype = torch.float64 if p.dtype == torch.float64 else torch.float32
-    return torch.empty(n, dtype=dtype, device=generator.device if generator else p.device)
-
-
-def _blocks(n: int) -> Iterator[tuple[int, int]]:
-    start = 0
+def _blocks(n: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    size, start = CPU_BLOCK if device.type == "cpu" else BLOCK, 0
     while start < n:
-        stop = n if n - start < BLOCK + 16 else start + BLOCK
+        stop = n if n - start < size + 16 else start + size
         yield start, stop
         start = stop
 
@@ -227,8 +215,8 @@ def perturbed_parameters(
     if not (include is None or callable(include)):
         raise TypeError(f"include must be a function of name and parameter, not {include!r}")
     for m in module.modules():
-        if hasattr(m, "reshard"):  # FSDP2 may have left a whole copy, which it would throw away
-            m.reshard()  # type: ignore[operator]
+        if "FSDPModule" in [c.__name__ for c in type(m).__mro__]:
+            m.reshard()  # type: ignore[operator]  # drop a whole copy left by a forward pass
     chosen: dict[str, nn.Parameter] = {}
     seen: set[int] = set()  # addresses, so that parameters tied through `.data` count once too
     for name, p in module.named_parameters():
@@ -296,9 +284,6 @@ def reset_optimizer_state_(optimizer: OptimizerT, parameters: Iterable[Tensor]) 
     return optimizer
 
 
-# What is refused, before anything changes.
-
-
 def _check_arguments(
     lamda: object, sigma: object, noise: object, running_stats: object, generator: object
 ) -> None:
@@ -325,7 +310,7 @@ def _check_parameter(name: str, p: Tensor) -> None:
     if p.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         raise ValueError(
             f"{name} is {p.dtype}, and only float64, float32, float16 and bfloat16 will do: "
-            "leave it out with include=, or call before converting it"
+            "leave it out, or call before converting it"
         )
 
 
@@ -339,7 +324,7 @@ def _check_finite(parameters: Mapping[str, Any]) -> None:
     finite = torch.stack([e.isfinite().all().to(device) for e in extremes]).tolist()
     if not all(finite):
         bad = ", ".join(name for name, ok in zip(parameters, finite, strict=True) if not ok)
-        raise ValueError(f"NaN or infinite values in {bad}: use a checkpoint that has none")
+        raise ValueError(f"NaN or infinite values in {bad}: take an earlier checkpoint or leave it out")
 
 
 def _check_one_process(module: nn.Module, chosen: Mapping[str, Any]) -> None:
@@ -373,12 +358,12 @@ def _fresh_parameters(
     return fresh
 
 
-def _padding_rows(module: nn.Module) -> dict[Tensor, list[int]]:
+def _padding_rows(module: nn.Module) -> dict[Tensor, Tensor]:
     rows: dict[Tensor, list[int]] = {}
     for m in module.modules():
         if isinstance(m, (nn.Embedding, nn.EmbeddingBag)) and m.padding_idx is not None:
             rows.setdefault(m.weight, []).append(m.padding_idx)
-    return rows
+    return {p: torch.tensor(indices) for p, indices in rows.items()}
 
 
 def _has_spectral_norm(module: nn.Module) -> bool:
@@ -388,3 +373,12 @@ def _has_spectral_norm(module: nn.Module) -> bool:
 
 def _is_sharded(p: Any) -> bool:
     return hasattr(p, "placements")  # a DTensor
+
+
+def _part_of(whole: Tensor, p: Any) -> Tensor:
+    """Cut the part out of a tensor that this process holds of the DTensor p."""
+    from torch.distributed.tensor import DTensor, Replicate  # slow to import
+
+    mesh, whole = p.device_mesh, whole.to(p.device).view(p.shape)
+    everywhere = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return everywhere.redistribute(placements=p.placements).to_local()

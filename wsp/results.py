@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
+
+from wsp.employees import find
 
 
 def save_json(path: str | Path, content: Any) -> None:
@@ -29,15 +30,12 @@ def save_json(path: str | Path, content: Any) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file, separators=(",", ":"))
-            file.write("\n")
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+        half.write_text(json.dumps(content, separators=(",", ":")) + "\n")
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def load_json(path: str | Path) -> Any:
@@ -49,14 +47,14 @@ def load_json(path: str | Path) -> Any:
 
 
 def stored(name: str) -> Any:
-    """The stored result ``data/results/NAME.json`` of this checkout.
+    """The book's stored result ``data/results/NAME.json``.
 
     Raises
     ------
     FileNotFoundError
-        If there is none: stored results stay in the repository, not in the wheel.
+        If there is none: most stored results stay in the repository, not in the wheel.
     """
-    path = Path(__file__).parent.parent / "data" / "results" / f"{name}.json"
+    path = find(f"results/{name}.json")
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such stored result; the book's repository holds them in data/results/"
@@ -82,7 +80,8 @@ def code_hash(modules: Iterable[str]) -> str:
             body = getattr(node, "body", None)
             if isinstance(body, list):
                 node.body = [  # type: ignore[attr-defined]
-                    line for line in body
+                    line
+                    for line in body
                     if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
                 ]
         digest.update(ast.dump(tree).encode())
@@ -98,7 +97,9 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def provenance(command: str, modules: Iterable[str], seconds: float, device: str = "cpu") -> dict[str, Any]:
+def provenance(
+    command: str, modules: Iterable[str], seconds: float, device: str = "cpu"
+) -> dict[str, Any]:
     """What made a result: command, code, versions, machine, time, date."""
     modules = sorted(modules)
     where = torch.cuda.get_device_name() if device.startswith("cuda") else processor()

@@ -36,6 +36,8 @@ STREAMS = ("first weights", "fresh weights", "first order", "order", "noise")
 OLD_ROWS = 100  # what the company had; the rest of the table arrived later
 MAX_SEED = 2**32 // len(STREAMS) - 1  # the Mersenne Twister takes 32 bits of seed
 LAMDA, SIGMA = 0.5, 0.01  # the article's
+SEED = 244  # the book's: the smallest eligible one that gives the counts (selection.py)
+MODULES = ("employees", "network", "perturb", "retraining", "training")
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def random_network(seed: int, name: str, nudge: float = 0.0) -> MLP:
     if nudge:
         with torch.no_grad():
             for parameter in network.parameters():
-                parameter += nudge
+                parameter.add_(nudge)
     return network
 
 
@@ -293,7 +295,12 @@ def run_arms(
         network = start_network(arm, seed, saved, nudge).to(device)
         rows, order = rows_and_order(arm, table, seed)
         readings = train(
-            network, rows, order, test=test, learning_rate=learning_rate, label=arm.key,
+            network,
+            rows,
+            order,
+            test=test,
+            learning_rate=learning_rate,
+            label=arm.key,
             epochs=max(member.epochs for member in members),
             read_at={member.epochs for member in members},
         )

@@ -23,8 +23,8 @@ from wsp.employees import TEST_ROWS, TRAIN_ROWS, Table
 from wsp.ensemble import Ensemble
 from wsp.results import code_hash, load_json, provenance, save_json
 from wsp.retraining import ARMS, ARTICLE, Arm
-from wsp.training import LEARNING_RATE
 from wsp.sweep import in_chunks, run_chunks, samples_per_lane, train_lanes
+from wsp.training import LEARNING_RATE
 
 TARGET = np.array([arm.quoted for arm in ARTICLE.values()])
 POOL_ROWS = 20_000
@@ -33,13 +33,22 @@ NUDGE, MOVED, GAP = 1e-12, 1e-8, 1e-3  # what makes a seed eligible
 CONFIRM = 1000  # seeds, not used in the search, that a candidate must hold on
 # Label noise and learning rate of each search. The first is the book's; the others are
 # there to be reported.
-SEARCHES = ((employees.LABEL_NOISE, LEARNING_RATE), (0.0, LEARNING_RATE), (0.1, LEARNING_RATE),
-            (employees.LABEL_NOISE, 0.02))
+SEARCHES = (
+    (employees.LABEL_NOISE, LEARNING_RATE),
+    (0.0, LEARNING_RATE),
+    (0.1, LEARNING_RATE),
+    (employees.LABEL_NOISE, 0.02),
+)
 MODULES = ("employees", "ensemble", "network", "perturb", "retraining", "selection", "sweep")
 
 
-def pool_counts(table: int, seeds: Sequence[int], label_noise: float, learning_rate: float,
-                tick: Callable[[int], None]) -> np.ndarray[Any, Any]:
+def pool_counts(
+    table: int,
+    seeds: Sequence[int],
+    label_noise: float,
+    learning_rate: float,
+    tick: Callable[[int], None],
+) -> np.ndarray[Any, Any]:
     """For each row of a table's pool and each arm of the article: how many seeds get it right.
 
     Returns (POOL_ROWS, 4) int64.
@@ -53,12 +62,20 @@ def pool_counts(table: int, seeds: Sequence[int], label_noise: float, learning_r
             if arm.epochs == epoch:
                 right = [
                     (ensemble.logits(inputs).argmax(dim=1) == labels).sum(dim=0)
-                    for inputs, labels in zip(pool.inputs.split(2000), pool.labels.split(2000))
+                    for inputs, labels in zip(
+                        torch.split(pool.inputs, 2000), torch.split(pool.labels, 2000)
+                    )
                 ]
                 counts[:, list(ARTICLE).index(arm.key)] += torch.cat(right).numpy()
 
-    train_lanes([train], [(0, seed) for seed in seeds], ARTICLE.values(), read,
-                learning_rate=learning_rate, tick=tick)
+    train_lanes(
+        [train],
+        [(0, seed) for seed in seeds],
+        ARTICLE.values(),
+        read,
+        learning_rate=learning_rate,
+        tick=tick,
+    )
     return counts
 
 
@@ -87,8 +104,11 @@ def best_test_set(table: int, share: np.ndarray[Any, Any], draws: int) -> dict[s
         distances = np.abs(means - TARGET).max(axis=1)
         for k in np.argsort(distances)[:20]:  # a set must not hold a row twice
             if distances[k] < best["distance"] and len(set(rows[k])) == TEST_ROWS:
-                best = {"rows": rows[k].tolist(), "mean_counts": means[k].round(3).tolist(),
-                        "distance": round(float(distances[k]), 3)}
+                best = {
+                    "rows": rows[k].tolist(),
+                    "mean_counts": means[k].round(3).tolist(),
+                    "distance": round(float(distances[k]), 3),
+                }
     return best
 
 
@@ -101,8 +121,11 @@ def search(
         table = chunk[0]
         counts = pool_counts(table, range(seeds), label_noise, learning_rate, tick)
         accuracy = (100 * counts.mean(axis=0) / seeds).round(2).tolist()
-        return {"table": table, "pool_accuracy": accuracy,
-                **best_test_set(table, counts / seeds, draws)}
+        return {
+            "table": table,
+            "pool_accuracy": accuracy,
+            **best_test_set(table, counts / seeds, draws),
+        }
 
     samples = len(tables) * seeds * samples_per_lane(ARTICLE.values(), TRAIN_ROWS)
     label = f"tables, label noise {label_noise}"
@@ -116,8 +139,14 @@ def selected_tables(table: int, rows: Sequence[int], label_noise: float) -> tupl
     return train, pool.iloc[list(rows)].reset_index(drop=True)
 
 
-def try_seeds(train: Table, test: Table, seeds: Sequence[int], learning_rate: float,
-              arms: Sequence[Arm], nudge: float = 0.0) -> dict[str, Any]:
+def try_seeds(
+    train: Table,
+    test: Table,
+    seeds: Sequence[int],
+    learning_rate: float,
+    arms: Sequence[Arm],
+    nudge: float = 0.0,
+) -> dict[str, Any]:
     """Counts, smallest logit gaps and final weights of some seeds, by arm.
 
     Returns
@@ -141,8 +170,15 @@ def try_seeds(train: Table, test: Table, seeds: Sequence[int], learning_rate: fl
                     part["gap"][arm.key] = (top[:, 0] - top[:, 1]).amin(dim=1).numpy()
             part["weights"][members[0].key] = [weight.clone() for weight in ensemble.weights]
 
-        train_lanes([train], [(0, seed) for seed in chunk], arms, read,
-                    learning_rate=learning_rate, nudge=nudge, tick=tick)
+        train_lanes(
+            [train],
+            [(0, seed) for seed in chunk],
+            arms,
+            read,
+            learning_rate=learning_rate,
+            nudge=nudge,
+            tick=tick,
+        )
         return part
 
     chunks = in_chunks(list(seeds), torch.get_num_threads())
@@ -150,7 +186,9 @@ def try_seeds(train: Table, test: Table, seeds: Sequence[int], learning_rate: fl
     parts = sorted(run_chunks(work, chunks, samples, "seeds"), key=lambda part: part["seeds"][0])
     return {
         **{
-            kind: {key: np.concatenate([part[kind][key] for part in parts]) for key in parts[0][kind]}
+            kind: {
+                key: np.concatenate([part[kind][key] for part in parts]) for key in parts[0][kind]
+            }
             for kind in ("correct", "gap")
         },
         "weights": {
@@ -166,7 +204,9 @@ def moved(before: list[torch.Tensor], after: list[torch.Tensor]) -> np.ndarray[A
     return torch.stack(changes).amax(dim=0).numpy()
 
 
-def eligible(train: Table, test: Table, seeds: Sequence[int], learning_rate: float) -> dict[str, Any]:
+def eligible(
+    train: Table, test: Table, seeds: Sequence[int], learning_rate: float
+) -> dict[str, Any]:
     """Which seeds' figures do not hang on the processor, over all arms and controls.
 
     Returns `moved` (largest change of a final weight after a nudge of 1e-12) and
@@ -176,8 +216,9 @@ def eligible(train: Table, test: Table, seeds: Sequence[int], learning_rate: flo
     arms = list(ARMS.values())
     plain = try_seeds(train, test, seeds, learning_rate, arms)
     nudged = try_seeds(train, test, seeds, learning_rate, arms, NUDGE)
-    shift = np.max([moved(plain["weights"][run], nudged["weights"][run])
-                    for run in plain["weights"]], axis=0)
+    shift = np.max(
+        [moved(plain["weights"][run], nudged["weights"][run]) for run in plain["weights"]], axis=0
+    )
     gap = np.min(list(plain["gap"].values()), axis=0)
     return {"moved": shift, "gap": gap, "eligible": (shift < MOVED) & (gap > GAP)}
 
@@ -208,9 +249,16 @@ def select(
         If no table holds on fresh seeds, or no seed is both exact and eligible.
     """
     start = time.perf_counter()
-    settings = {"tables": tables, "seeds": seeds, "draws": draws,
-                "searches": [list(pair) for pair in searches], "code": code_hash(MODULES)}
-    found = load_json(out) if Path(out).exists() else {"settings": settings, "log": [], "seconds": 0.0}
+    settings = {
+        "tables": tables,
+        "seeds": seeds,
+        "draws": draws,
+        "searches": [list(pair) for pair in searches],
+        "code": code_hash(MODULES),
+    }
+    found: dict[str, Any] = {"settings": settings, "log": [], "seconds": 0.0}
+    if Path(out).exists():
+        found = load_json(out)
     if found["settings"] != settings:
         raise ValueError(f"{out}: holds another selection; name another file or move this one away")
     before = found["seconds"]
@@ -229,8 +277,12 @@ def select(
     candidates = [record for record in found["log"] if here.items() <= record.items()]
     refused = []
     for record in sorted(candidates, key=lambda record: record["distance"]):
-        train, test = map(employees.encode, selected_tables(record["table"], record["rows"], label_noise))
-        tried = try_seeds(train, test, range(seeds + CONFIRM), learning_rate, list(ARTICLE.values()))
+        train, test = map(
+            employees.encode, selected_tables(record["table"], record["rows"], label_noise)
+        )
+        tried = try_seeds(
+            train, test, range(seeds + CONFIRM), learning_rate, list(ARTICLE.values())
+        )
         counts = np.stack([tried["correct"][key] for key in ARTICLE], axis=1)
         means = counts[seeds:].mean(axis=0)
         exact = (counts == TARGET).all(axis=1)
@@ -238,8 +290,14 @@ def select(
         verdict = eligible(train, test, kept, learning_rate) if kept else {"eligible": np.array([])}
         if np.abs(means - TARGET).max() <= WITHIN and verdict["eligible"].any():
             break
-        refused.append({"table": record["table"], "mean_counts": means.round(3).tolist(),
-                        "exact": len(kept), "eligible": int(verdict["eligible"].sum())})
+        refused.append(
+            {
+                "table": record["table"],
+                "mean_counts": means.round(3).tolist(),
+                "exact": len(kept),
+                "eligible": int(verdict["eligible"].sum()),
+            }
+        )
     else:
         raise ValueError("no table held on fresh seeds with an eligible seed: search more tables")
 

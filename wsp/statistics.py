@@ -60,9 +60,11 @@ def wilson(correct: int, of: int, level: float = 0.95) -> Interval:
     Source: Wilson (1927). See chapter 6.
     """
     if not 0 <= correct <= of or of < 1:
-        raise ValueError(f"correct must be from 0 to `of`, and `of` at least 1, not {correct} of {of}")
+        raise ValueError(
+            f"correct must be from 0 to `of`, and `of` at least 1, not {correct} of {of}"
+        )
     found = stats.binomtest(correct, of).proportion_ci(level, method="wilson")
-    return Interval(100 * correct / of, 100 * found.low, 100 * found.high)
+    return Interval(100 * correct / of, 100 * float(found.low), 100 * float(found.high))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -173,7 +175,9 @@ def variance_components(accuracy: Floats, test_rows: int) -> dict[str, float]:
     """
     accuracy = np.asarray(accuracy, dtype=float)
     if accuracy.ndim != 2 or min(accuracy.shape) < 2:
-        raise ValueError(f"need at least 2 tables × 2 seeds, not an array of shape {accuracy.shape}")
+        raise ValueError(
+            f"need at least 2 tables × 2 seeds, not an array of shape {accuracy.shape}"
+        )
     p = accuracy.mean() / 100
     sampling = 100**2 * p * (1 - p) / test_rows
     seeds = accuracy.var(axis=1, ddof=1).mean()
@@ -208,6 +212,31 @@ def verdict(interval: Interval, claimed: float) -> str:
         return "direction reproduced, size not"
     return "cannot tell"
 
+
+@dataclass(frozen=True)
+class Claim:
+    """That one arm beats another, as a source put it: by `points`, in our `words`."""
+
+    better: str
+    worse: str
+    points: float
+    words: str
+
+    @property
+    def name(self) -> str:
+        """The comparison's name in :func:`summarize`."""
+        return f"{self.better} - {self.worse}"
+
+
+#: What the Pure AI article claims, with its gaps (77.5 - 70, and so on).
+CLAIMS = (
+    Claim("cold", "warm", 7.5, "a cold start beats a warm start"),
+    Claim("shrink_perturb", "cold", 2.5, "the trick beats a cold start, in half the epochs"),
+    Claim("shrink_perturb", "warm", 10.0, "the trick beats a warm start, in half the epochs"),
+    Claim("warm", "initial", 10.0, "a warm start beats not retraining"),
+)
+#: Label noise and learning rate of the stored sweeps over fresh tables.
+FRESH_CELLS = tuple((noise, rate) for noise in (0.0, 0.05, 0.2) for rate in (0.02, 0.05))
 
 COMPARISONS = (
     ("warm", "initial"),
@@ -284,7 +313,9 @@ def summarize(sweep: Mapping[str, Any]) -> dict[str, Any]:
             key: {
                 "mean": float(values.mean()),
                 "sd": float(values.std(ddof=1)) if values.size > 1 else None,
-                "quantiles": dict(zip(map(str, QUANTILES), np.quantile(values, QUANTILES).tolist())),
+                "quantiles": dict(
+                    zip(map(str, QUANTILES), np.quantile(values, QUANTILES).tolist())
+                ),
             }
             for key, values in accuracy.items()
         },
@@ -299,9 +330,9 @@ def summarize(sweep: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_text(summary: Mapping[str, Any]) -> str:
     """A summary as a table for people."""
-    conditional = "" if summary["unit"] == "table" else " (conditional on this one table)"
+    unit = "table" if summary["unit"] == "table" else "seed (conditional on this one table)"
     lines = [
-        f"{summary['tables']} tables × {summary['seeds']} seeds; unit: the {summary['unit']}{conditional}",
+        f"{summary['tables']} tables × {summary['seeds']} seeds; unit: the {unit}",
         "",
         f"{'accuracy, %':22s}{'mean':>8s}{'sd':>8s}" + "".join(f"{f'q{q}':>8s}" for q in QUANTILES),
     ]
@@ -309,9 +340,14 @@ def as_text(summary: Mapping[str, Any]) -> str:
         sd = "" if arm["sd"] is None else f"{arm['sd']:.2f}"
         quantiles = "".join(f"{value:8.1f}" for value in arm["quantiles"].values())
         lines.append(f"{key:22s}{arm['mean']:8.2f}{sd:>8s}{quantiles}")
-    lines += ["", f"{'difference, points':40s}{'mean':>8s}{'95 % interval':>20s}   win / tie / loss"]
+    lines += [
+        "",
+        f"{'difference, points':40s}{'mean':>8s}{'95 % interval':>20s}   win / tie / loss",
+    ]
     for name, pair in summary["paired"].items():
         interval = f"{pair['low']:+.2f} to {pair['high']:+.2f}" if "low" in pair else ""
-        lines.append(f"{name:40s}{pair['mean']:+8.2f}{interval:>20s}   "
-                     f"{pair['win']:.2f} / {pair['tie']:.2f} / {pair['loss']:.2f}")
+        lines.append(
+            f"{name:40s}{pair['mean']:+8.2f}{interval:>20s}   "
+            f"{pair['win']:.2f} / {pair['tie']:.2f} / {pair['loss']:.2f}"
+        )
     return "\n".join(lines)

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from wsp import employees
@@ -105,8 +104,13 @@ def train_lanes(
         n, name = (OLD_ROWS, "first order") if first else (rows, "order")
         orders = [stream(seed, name) for _, seed in pairs]
         ensembles = [
-            Ensemble([start_network(members[0], seed, old, nudge)
-                      for (_, seed), old in zip(pairs, saved)], device)
+            Ensemble(
+                [
+                    start_network(members[0], seed, old, nudge)
+                    for (_, seed), old in zip(pairs, saved)
+                ],
+                device,
+            )
             for members in phase
         ]
         last = [max(arm.epochs for arm in members) for members in phase]
@@ -155,8 +159,9 @@ def run_chunks(
     threads = torch.get_num_threads()
     workers = threads if device == "cpu" else 1
     stop = threading.Event()
-    bar = tqdm(total=samples, desc=label, unit="sample", unit_scale=True,
-               disable=not progress_wanted())
+    bar = tqdm(
+        total=samples, desc=label, unit="sample", unit_scale=True, disable=not progress_wanted()
+    )
 
     def tick(count: int) -> None:
         if stop.is_set():
@@ -189,11 +194,15 @@ def samples_per_lane(arms: Iterable[Arm], rows: int) -> int:
     )
 
 
-def draw_tables(numbers: Iterable[int], test_rows: int, label_noise: float) -> tuple[list[Table], list[Table]]:
+def draw_tables(
+    numbers: Iterable[int], test_rows: int, label_noise: float
+) -> tuple[list[Table], list[Table]]:
     """Training and test tables of these numbers: seeds 2t and 2t + 1 of :func:`employees.draw`."""
     train, test = [], []
     for number in numbers:
-        train.append(employees.encode(employees.draw(employees.TRAIN_ROWS, 2 * number, label_noise)))
+        train.append(
+            employees.encode(employees.draw(employees.TRAIN_ROWS, 2 * number, label_noise))
+        )
         test.append(employees.encode(employees.draw(test_rows, 2 * number + 1, label_noise)))
     return train, test
 
@@ -233,7 +242,12 @@ def count_correct(
     train_lanes(
         [tables[table][0] for table in numbers],
         [(position[table], seed) for table, seed in chunk],
-        arms, read, read_at=CHECKPOINTS, learning_rate=learning_rate, device=device, tick=tick,
+        arms,
+        read,
+        read_at=CHECKPOINTS,
+        learning_rate=learning_rate,
+        device=device,
+        tick=tick,
     )
     return {"pairs": [list(pair) for pair in chunk], "correct": correct, "curves": curves}
 
@@ -403,8 +417,14 @@ def sweep(
 
     def work(chunk: Sequence[Pair], tick: Callable[[int], None]) -> dict[str, Any]:
         tables = tables_of(sorted({table for table, _ in chunk}), spec)
-        return count_correct(chunk, tick, arms=arms, tables=tables,
-                             learning_rate=spec["learning_rate"], device=device)
+        return count_correct(
+            chunk,
+            tick,
+            arms=arms,
+            tables=tables,
+            learning_rate=spec["learning_rate"],
+            device=device,
+        )
 
     workers = torch.get_num_threads() if device == "cpu" else 1
     chunks = in_chunks(left, workers * world)

@@ -43,7 +43,8 @@ class QuotedRole(ReferenceRole):
         if not self.has_explicit_title:
             logger.warning(
                 "quoted: %r names no source; write {quoted}`number <key of references.bib>`",
-                self.text, location=self.get_location(),
+                self.text,
+                location=self.get_location(),
             )
         node = quoted(self.rawtext, self.title, key=self.target)
         self.set_source_info(node)
@@ -59,7 +60,8 @@ class SecondsRole(SphinxRole):
         noted = json.loads(path.read_text())["seconds"] if path.exists() else {}
         if self.text not in noted:
             logger.warning(
-                "seconds: book/seconds.json has no %r; run `make notebooks`", self.text,
+                "seconds: book/seconds.json has no %r; run `make notebooks`",
+                self.text,
                 location=self.get_location(),
             )
         return [nodes.Text(f"{noted.get(self.text, '?')} seconds")], []
@@ -75,18 +77,21 @@ class ResolveQuoted(SphinxPostTransform):
         for node in list(self.document.findall(quoted)):
             citation = citations.get(node["key"])
             if citation is None:
-                logger.warning(
-                    "quoted: no entry %r in references.bib", node["key"], location=node
-                )
+                logger.warning("quoted: no entry %r in references.bib", node["key"], location=node)
                 node.replace_self(nodes.inline("", node.astext(), classes=["quoted"]))
                 continue
             page = citation.bibliography_key.docname
             uri = self.app.builder.get_relative_uri(self.env.docname, page)
-            node.replace_self(nodes.reference(
-                "", node.astext(), internal=True, classes=["quoted"],
-                refuri=f"{uri}#{citation.citation_id}",
-                reftitle=f"Quoted from {_authors_and_year(citation.entry)}",
-            ))
+            node.replace_self(
+                nodes.reference(
+                    "",
+                    node.astext(),
+                    internal=True,
+                    classes=["quoted"],
+                    refuri=f"{uri}#{citation.citation_id}",
+                    reftitle=f"Quoted from {_authors_and_year(citation.entry)}",
+                )
+            )
 
 
 def _authors_and_year(entry: Any) -> str:
@@ -128,7 +133,9 @@ def add_description(
             if len(text) > 160:
                 text = text[:157].rsplit(" ", 1)[0] + "…"
             quote = text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-            context["metatags"] = context.get("metatags", "") + f'\n<meta name="description" content="{quote}">'
+            context["metatags"] = (
+                context.get("metatags", "") + f'\n<meta name="description" content="{quote}">'
+            )
             return
 
 
@@ -145,10 +152,10 @@ def mend_roles(
 def drop_thebe(app: Sphinx, config: Config) -> None:
     """Unhook sphinx-thebe: it writes the address of another host into every page."""
     for listeners in app.events.listeners.values():
-        listeners[:] = [each for each in listeners
-                        if not each.handler.__module__.startswith("sphinx_thebe")]
-    app.registry.css_files[:] = [(name, attributes) for name, attributes in app.registry.css_files
-                                 if name != "sphinx-thebe.css"]
+        listeners[:] = [each for each in listeners if not each.handler.__module__.startswith("sphinx_thebe")]
+    app.registry.css_files[:] = [
+        (name, attributes) for name, attributes in app.registry.css_files if name != "sphinx-thebe.css"
+    ]
 
 
 def link_repository(app: Sphinx, config: Config) -> None:
@@ -157,8 +164,10 @@ def link_repository(app: Sphinx, config: Config) -> None:
     if repository:
         server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
         config.html_theme_options.update(
-            repository_url=f"{server}/{repository}", repository_branch="main",
-            use_repository_button=True, use_issues_button=True,
+            repository_url=f"{server}/{repository}",
+            repository_branch="main",
+            use_repository_button=True,
+            use_issues_button=True,
         )
 
 
