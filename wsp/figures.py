@@ -107,7 +107,7 @@ def accuracy_bars(correct: Mapping[str, int], of: int = TEST_ROWS, ax: Axes | No
     """
     ax = ax or plt.gca()
     for place, (arm, count) in enumerate(correct.items()):
-        ax.bar(place, 100 * count / of, width=0.62, color=color_of(arm))
+        ax.bar(place, 100 * count / of, width=0.72, color=color_of(arm))
         ax.annotate(
             f"{100 * count / of:.1f} %\n{count} of {of}",
             (place, 100 * count / of),
@@ -117,7 +117,7 @@ def accuracy_bars(correct: Mapping[str, int], of: int = TEST_ROWS, ax: Axes | No
             va="top",
             color="white",
             fontweight="bold",
-            fontsize="small",
+            fontsize="x-small",
         )
         quoted = ARMS[arm].quoted
         if quoted is not None:
