@@ -6,6 +6,7 @@ that each one took go to book/seconds.json, from which *Runs in* takes them.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -51,6 +52,16 @@ def execute(path: Path) -> float:
     return seconds
 
 
+def save_picture(path: Path) -> None:
+    """The first picture of the landing page is also the one of the README."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                picture = base64.b64decode(output.data["image/png"])
+                (BOOK / "_static" / "landing.png").write_bytes(picture)
+                return
+
+
 def note_seconds(chapter: str, seconds: float) -> None:
     """Remember how long a chapter took, in whole seconds, and where.
 
@@ -75,6 +86,8 @@ def main(names: list[str]) -> None:
     for path in paths:
         seconds = execute(path)
         note_seconds(path.stem, seconds)
+        if path.stem == "index":
+            save_picture(path)
         print(f"{path.name}: {seconds:.1f} s", flush=True)
 
 

@@ -60,7 +60,8 @@ def shrink_perturb_(
         Standard deviation of the noise, 0 or more. With 0 nothing is drawn.
     noise : torch.nn.Module or callable, optional
         A freshly built network, or a function that builds one: its parameter of the same name
-        replaces the standard normal :math:`\varepsilon`, as in the code of [1]_. Such a function
+        replaces the standard normal :math:`\varepsilon`, as in the code of
+        Ash and Adams. Such a function
         draws from the global generator; seed it with ``torch.manual_seed``.
     include : callable, optional
         ``include(name, parameter)`` says whether to change a trainable parameter, in place of
@@ -95,7 +96,7 @@ def shrink_perturb_(
 
     References
     ----------
-    .. [1] J. T. Ash and R. P. Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020.
+    J. T. Ash and R. P. Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020.
 
     Examples
     --------

@@ -480,7 +480,7 @@ class Regions extends Figure {
     }
     const right = chosen.filter(i => network.predict(train.inputs[i]) === train.labels[i]).length;
     this.say(`${right} of these ${chosen.length} training rows lie on the color of their job. `
-      + "The paler the ground, the less sure the network is.");
+      + "The fainter the ground, the less sure the network is.");
   }
 
   paint(network, sex, branch) {
@@ -557,8 +557,10 @@ class Seeds extends Figure {
       build(row, "line", { x1: 0, x2: this.width, y1: y, y2: y });
       build(row, "text", { x: 0, y: y - 22, class: "pg-label" }, NAMES[key]);
       if (!counts.length) return;
-      build(row, "text", { x: 0, y: y - 7, class: "pg-label" }, `mean ${mean(counts).toFixed(1)}`);
-      build(row, "path", { d: `M${x(mean(counts))},${y - 3}v8`, class: "pg-mean" });
+      if (counts.length > 1) {
+        build(row, "text", { x: 0, y: y - 7, class: "pg-label" }, `mean ${mean(counts).toFixed(1)}`);
+        build(row, "path", { d: `M${x(mean(counts))},${y - 3}v8`, class: "pg-mean" });
+      }
       const stack = new Map(), highest = Math.max(...counts.map(n => counts.filter(m => m === n).length));
       for (const n of counts) {
         stack.set(n, (stack.get(n) || 0) + 1);
