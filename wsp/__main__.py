@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -168,9 +168,16 @@ def run_store(args: argparse.Namespace) -> int:
     return 0
 
 
+class Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"wsp: {message}; see {self.prog} --help\n")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m wsp",
         description="Train the article's four arms and six controls on the employee table.",
     )
@@ -189,18 +196,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--seeds", type=int, required=True, help="seeds 0 to N-1 on every table")
     command.add_argument("--tables", type=int, help="fresh tables; default: the book's table")
-    command.add_argument(
-        "--test-rows", type=int, default=2000, help="for fresh tables; default %(default)s"
-    )
+    command.add_argument("--test-rows", type=int, default=2000, help="for fresh tables; default %(default)s")
     command.add_argument(
         "--label-noise",
         type=float,
         default=employees.LABEL_NOISE,
         help="of fresh tables; default %(default)s",
     )
-    command.add_argument(
-        "--learning-rate", type=float, default=LEARNING_RATE, help="default %(default)s"
-    )
+    command.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="default %(default)s")
     command.add_argument(
         "--arms",
         choices=("article", "all"),
@@ -222,9 +225,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--seeds", type=int, default=200)
     command.add_argument("--draws", type=int, default=1_000_000)
     command.add_argument("--out", type=Path, default=Path("data/results/table_search.json"))
-    command.add_argument(
-        "--write", type=Path, metavar="FOLDER", help="write the two CSV files here"
-    )
+    command.add_argument("--write", type=Path, metavar="FOLDER", help="write the two CSV files here")
     command.set_defaults(run=run_select)
 
     command = commands.add_parser("store", help="store the figures that --check compares with")
@@ -253,11 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kept = getattr(args, "out", None)
         print(
             "wsp: stopped"
-            + (
-                f"; what was finished is in {kept}, and the same command goes on from there"
-                if kept
-                else ""
-            ),
+            + (f"; what was finished is in {kept}, and the same command goes on from there" if kept else ""),
             file=sys.stderr,
         )
         return 130

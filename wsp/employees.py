@@ -7,6 +7,9 @@ behind any of them. The datasheet is ``data/README.md``; chapter 2 explores them
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,9 +75,7 @@ def draw(rows: int, seed: int, label_noise: float = LABEL_NOISE) -> pd.DataFrame
     See chapter 2 and ``data/README.md``.
     """
     if rows < 1 or not 0 <= label_noise <= 1:
-        raise ValueError(
-            f"rows must be at least 1 and label_noise from 0 to 1, not {rows} and {label_noise}"
-        )
+        raise ValueError(f"rows must be at least 1 and label_noise from 0 to 1, not {rows} and {label_noise}")
     # NumPy promises never to change the stream of RandomState (NEP 19).
     random = np.random.RandomState(seed)
     job = random.choice(3, rows, p=JOB_SHARE)
@@ -118,7 +119,7 @@ def encode(frame: pd.DataFrame) -> Table:
 
     Source: the article's network has these six inputs. See chapter 2.
     """
-    frame = _check(frame, "the table", first_line=0, line="row")
+    frame = _check(frame, "the table", range(len(frame)), "row")
     sex = np.where(frame["sex"] == "M", -1.0, 1.0)
     branch = np.stack([frame["branch"] == name for name in BRANCHES], axis=1)
     inputs = np.column_stack([sex, frame["age"] / 100, branch, frame["income"] / 100_000])
@@ -167,33 +168,30 @@ def read(path: str | Path, min_rows: int = 1) -> pd.DataFrame:
             "employees_test.csv in data/; employees.load_train() finds them"
         )
     try:
-        # Everything as text, so that a bad value can be quoted as it stands.
-        frame = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-            skip_blank_lines=False,
-            index_col=False,
-        )
-    except pd.errors.EmptyDataError:
-        raise ValueError(
-            f"{path}: the file is empty; expected a header line {','.join(COLUMNS)} and rows"
-        ) from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        text = path.read_bytes().decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+        lines = [(reader.line_num, [value.strip() for value in values]) for values in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a readable CSV file in UTF-8 ({error})") from None
-    frame.columns = frame.columns.str.strip()
-    frame = frame.apply(lambda column: column.str.strip())
-    while len(frame) and (frame.iloc[-1] == "").all():
-        frame = frame.iloc[:-1]
-    frame = _check(frame, str(path), first_line=2, line="line")
+    while lines and not any(lines[-1][1]):
+        lines.pop()
+    if not lines:
+        raise ValueError(f"{path}: the file is empty; expected a header line {','.join(COLUMNS)} and rows")
+    (_, header), *rows = lines
+    for line, values in rows:
+        if len(values) != len(header):
+            raise ValueError(
+                f"{path}, line {line}: {len(values)} values, but the header names {len(header)}: "
+                f"{', '.join(header)}"
+            )
+    frame = pd.DataFrame([values for _, values in rows], columns=header, dtype=str)
+    frame = _check(frame, str(path), [line for line, _ in rows], "line")
     if len(frame) < min_rows:
         raise ValueError(f"{path}: {len(frame)} rows, but at least {min_rows} are needed")
     return frame
 
 
-def _check(frame: pd.DataFrame, name: str, first_line: int, line: str) -> pd.DataFrame:
+def _check(frame: pd.DataFrame, name: str, numbers: Sequence[int], line: str) -> pd.DataFrame:
     """Return the frame with numbers as numbers, or say where it is wrong."""
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
@@ -201,22 +199,25 @@ def _check(frame: pd.DataFrame, name: str, first_line: int, line: str) -> pd.Dat
             f"{name}: no column {missing[0]!r}; expected {', '.join(COLUMNS)}, "
             f"found {', '.join(map(str, frame.columns))}"
         )
+    twice = [column for column in COLUMNS if list(frame.columns).count(column) > 1]
+    if twice:
+        raise ValueError(f"{name}: column {twice[0]!r} is there twice; expected it once")
     checked = frame[list(COLUMNS)].copy()
 
     def refuse(bad: pd.Series, column: str, expected: str) -> None:
         if bad.any():
             row = int(bad.to_numpy().argmax())
             raise ValueError(
-                f"{name}, {line} {row + first_line}, column {column!r}: "
+                f"{name}, {line} {numbers[row]}, column {column!r}: "
                 f"{frame[column].iloc[row]!r} is not {expected}"
             )
 
     for column, names in (("sex", SEXES), ("branch", BRANCHES), ("job", JOBS)):
         refuse(~checked[column].isin(names), column, f"one of {', '.join(names)}")
     for column, largest, unit in (("age", 120, "years"), ("income", 10_000_000, "dollars")):
-        numbers = pd.to_numeric(checked[column], errors="coerce")
-        refuse(~numbers.between(0, largest), column, f"a number of {unit} from 0 to {largest}")
-        checked[column] = numbers
+        values = pd.to_numeric(checked[column], errors="coerce")
+        refuse(~values.between(0, largest), column, f"a number of {unit} from 0 to {largest}")
+        checked[column] = values
     return checked
 
 

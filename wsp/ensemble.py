@@ -91,9 +91,7 @@ class Ensemble:
             self.weights[-1] = torch.cat([self.weights[-1], never], dim=1)
         self._buffers: dict[int, _Buffers] = {}
 
-    def train_epoch(
-        self, table: Table, order: Tensor, *, learning_rate: float, batch_size: int
-    ) -> None:
+    def train_epoch(self, table: Table, order: Tensor, *, learning_rate: float, batch_size: int) -> None:
         """One epoch for every lane, each in its own order.
 
         Parameters
@@ -175,9 +173,7 @@ class Ensemble:
         networks = []
         for lane in range(self.lanes):
             unused = torch.Generator()  # leaves the global one alone
-            network = MLP(
-                self.sizes, self.activation, generator=unused, dtype=self.weights[0].dtype
-            )
+            network = MLP(self.sizes, self.activation, generator=unused, dtype=self.weights[0].dtype)
             with torch.no_grad():
                 for k, weight in enumerate(self.weights):
                     linear = network.linears[k]

@@ -85,9 +85,7 @@ def name_of(arm: str) -> str:
     >>> name_of("shrink_perturb_1000")
     'shrink and perturb, 1000'
     """
-    name = arm.replace("shrink_perturb", "shrink and perturb").replace(
-        "fresh_shrunk", "fresh, shrunk"
-    )
+    name = arm.replace("shrink_perturb", "shrink and perturb").replace("fresh_shrunk", "fresh, shrunk")
     for end in ("_500", "_1000"):
         name = name.replace(end, f", {end[1:]}")
     return name.replace("_", " ")
@@ -123,9 +121,7 @@ def accuracy_bars(correct: Mapping[str, int], of: int = TEST_ROWS, ax: Axes | No
         if quoted is not None:
             level = 100 * quoted / TEST_ROWS
             ax.plot([place - 0.42, place + 0.42], [level, level], color="black", lw=1.4)
-    ax.set_xticks(
-        range(len(correct)), [f"{name_of(arm)}\n{ARMS[arm].epochs} epochs" for arm in correct]
-    )
+    ax.set_xticks(range(len(correct)), [f"{name_of(arm)}\n{ARMS[arm].epochs} epochs" for arm in correct])
     ax.set(ylim=(0, 100), ylabel="test accuracy, %")
     ax.tick_params(axis="x", length=0)
     return ax
@@ -144,9 +140,7 @@ def learning_curve(
     ax.plot([reading.epoch for reading in readings], values, color=color_of(arm), **style)
 
 
-def label_line(
-    ax: Axes, text: str, color: str, at: int = -1, line: int = -1, dy: float = 0.0
-) -> None:
+def label_line(ax: Axes, text: str, color: str, at: int = -1, line: int = -1, dy: float = 0.0) -> None:
     """Write a line's name beside its point number `at` instead of in a legend."""
     x, y = ax.lines[line].get_data()
     ax.annotate(

@@ -10,6 +10,7 @@ import os
 import pickle
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -74,9 +75,7 @@ class MLP(nn.Sequential):
                 f"sizes must be at least two positive integers (inputs, ..., classes), not {sizes}"
             )
         if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}"
-            )
+            raise ValueError(f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}")
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(sizes):
             # Linear fills itself from the global generator; skip_init leaves that one alone.
@@ -89,6 +88,9 @@ class MLP(nn.Sequential):
         super().__init__(*layers[:-1])
         self.sizes = sizes
         self.activation = activation
+
+    def __getitem__(self, index: int | slice) -> Any:  # a slice of an MLP is no MLP
+        return nn.Sequential(*list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
 
     @property
     def linears(self) -> list[nn.Linear]:
@@ -138,7 +140,7 @@ def load_network(
         state = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict(state)
     except (pickle.UnpicklingError, RuntimeError, TypeError, AttributeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"{path}: not the weights of a {sizes} network ({reason}); expected a state dict "
             "written by save_network"

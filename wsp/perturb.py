@@ -181,9 +181,7 @@ def _blocks(n: int, device: torch.device) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def perturbed_parameters(
-    module: nn.Module, *, include: Include | None = None
-) -> dict[str, nn.Parameter]:
+def perturbed_parameters(module: nn.Module, *, include: Include | None = None) -> dict[str, nn.Parameter]:
     """Return the parameters that :func:`shrink_perturb_` would change, and change nothing.
 
     Parameters
@@ -353,8 +351,9 @@ def _fresh_parameters(
             raise ValueError(f"noise has no parameter {name} of shape {tuple(p.shape)}")
         _check_parameter(f"noise.{name}", other)
         if _is_sharded(p) or _is_sharded(other) or other.data_ptr() in addresses:
-            raise ValueError(f"{name} is sharded, or shared with noise: build noise= separately, "
-                             "and call before wrapping")
+            raise ValueError(
+                f"{name} is sharded, or shared with noise: build noise= separately, and call before wrapping"
+            )
         fresh[name] = other
     return fresh
 

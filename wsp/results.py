@@ -97,9 +97,7 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def provenance(
-    command: str, modules: Iterable[str], seconds: float, device: str = "cpu"
-) -> dict[str, Any]:
+def provenance(command: str, modules: Iterable[str], seconds: float, device: str = "cpu") -> dict[str, Any]:
     """What made a result: command, code, versions, machine, time, date."""
     modules = sorted(modules)
     where = torch.cuda.get_device_name() if device.startswith("cuda") else processor()

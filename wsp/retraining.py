@@ -309,7 +309,5 @@ def run_arms(
         for member in members:
             reading = next(r for r in readings if r.epoch == member.epochs)
             assert reading.test is not None  # for the type checker: we passed `test`
-            results[member.key] = Result(
-                member, reading.train, reading.test, reading.seconds, network
-            )
+            results[member.key] = Result(member, reading.train, reading.test, reading.seconds, network)
     return {arm.key: results[arm.key] for arm in wanted}

@@ -62,9 +62,7 @@ def pool_counts(
             if arm.epochs == epoch:
                 right = [
                     (ensemble.logits(inputs).argmax(dim=1) == labels).sum(dim=0)
-                    for inputs, labels in zip(
-                        torch.split(pool.inputs, 2000), torch.split(pool.labels, 2000)
-                    )
+                    for inputs, labels in zip(torch.split(pool.inputs, 2000), torch.split(pool.labels, 2000))
                 ]
                 counts[:, list(ARTICLE).index(arm.key)] += torch.cat(right).numpy()
 
@@ -186,9 +184,7 @@ def try_seeds(
     parts = sorted(run_chunks(work, chunks, samples, "seeds"), key=lambda part: part["seeds"][0])
     return {
         **{
-            kind: {
-                key: np.concatenate([part[kind][key] for part in parts]) for key in parts[0][kind]
-            }
+            kind: {key: np.concatenate([part[kind][key] for part in parts]) for key in parts[0][kind]}
             for kind in ("correct", "gap")
         },
         "weights": {
@@ -204,9 +200,7 @@ def moved(before: list[torch.Tensor], after: list[torch.Tensor]) -> np.ndarray[A
     return torch.stack(changes).amax(dim=0).numpy()
 
 
-def eligible(
-    train: Table, test: Table, seeds: Sequence[int], learning_rate: float
-) -> dict[str, Any]:
+def eligible(train: Table, test: Table, seeds: Sequence[int], learning_rate: float) -> dict[str, Any]:
     """Which seeds' figures do not hang on the processor, over all arms and controls.
 
     Returns `moved` (largest change of a final weight after a nudge of 1e-12) and
@@ -216,9 +210,7 @@ def eligible(
     arms = list(ARMS.values())
     plain = try_seeds(train, test, seeds, learning_rate, arms)
     nudged = try_seeds(train, test, seeds, learning_rate, arms, NUDGE)
-    shift = np.max(
-        [moved(plain["weights"][run], nudged["weights"][run]) for run in plain["weights"]], axis=0
-    )
+    shift = np.max([moved(plain["weights"][run], nudged["weights"][run]) for run in plain["weights"]], axis=0)
     gap = np.min(list(plain["gap"].values()), axis=0)
     return {"moved": shift, "gap": gap, "eligible": (shift < MOVED) & (gap > GAP)}
 
@@ -248,6 +240,8 @@ def select(
     ValueError
         If no table holds on fresh seeds, or no seed is both exact and eligible.
     """
+    if min(tables, seeds, draws) < 1:
+        raise ValueError(f"tables, seeds and draws must be positive, not {tables}, {seeds} and {draws}")
     start = time.perf_counter()
     settings = {
         "tables": tables,
@@ -259,7 +253,7 @@ def select(
     found: dict[str, Any] = {"settings": settings, "log": [], "seconds": 0.0}
     if Path(out).exists():
         found = load_json(out)
-    if found["settings"] != settings:
+    if not isinstance(found, dict) or found.get("settings") != settings:
         raise ValueError(f"{out}: holds another selection; name another file or move this one away")
     before = found["seconds"]
 
@@ -276,13 +270,9 @@ def select(
     here = {"label_noise": label_noise, "learning_rate": learning_rate}
     candidates = [record for record in found["log"] if here.items() <= record.items()]
     refused = []
-    for record in sorted(candidates, key=lambda record: record["distance"]):
-        train, test = map(
-            employees.encode, selected_tables(record["table"], record["rows"], label_noise)
-        )
-        tried = try_seeds(
-            train, test, range(seeds + CONFIRM), learning_rate, list(ARTICLE.values())
-        )
+    for record in sorted(candidates, key=lambda record: (record["distance"], record["table"])):
+        train, test = map(employees.encode, selected_tables(record["table"], record["rows"], label_noise))
+        tried = try_seeds(train, test, range(seeds + CONFIRM), learning_rate, list(ARTICLE.values()))
         counts = np.stack([tried["correct"][key] for key in ARTICLE], axis=1)
         means = counts[seeds:].mean(axis=0)
         exact = (counts == TARGET).all(axis=1)

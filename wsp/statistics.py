@@ -60,9 +60,7 @@ def wilson(correct: int, of: int, level: float = 0.95) -> Interval:
     Source: Wilson (1927). See chapter 6.
     """
     if not 0 <= correct <= of or of < 1:
-        raise ValueError(
-            f"correct must be from 0 to `of`, and `of` at least 1, not {correct} of {of}"
-        )
+        raise ValueError(f"correct must be from 0 to `of`, and `of` at least 1, not {correct} of {of}")
     found = stats.binomtest(correct, of).proportion_ci(level, method="wilson")
     return Interval(100 * correct / of, 100 * float(found.low), 100 * float(found.high))
 
@@ -135,8 +133,8 @@ def simultaneous(
     """
     table = np.stack([np.asarray(values, dtype=float) for values in differences.values()], axis=1)
     n = len(table)
-    if n < 2:
-        raise ValueError(f"an interval needs at least two independent values, not {n}")
+    if n < 5:  # too often a bootstrap sample would be one table over and over
+        raise ValueError(f"the bootstrap needs at least five independent values, not {n}")
     mean, error = table.mean(axis=0), table.std(axis=0, ddof=1) / n**0.5
     # How often each table is in each resample; means and variances are then two products.
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws) / n
@@ -146,8 +144,7 @@ def simultaneous(
     largest = np.abs(shift / np.sqrt(variance / n)).max(axis=1)
     half = np.quantile(largest, level) * error
     return {
-        name: Interval(float(m), float(m - h), float(m + h))
-        for name, m, h in zip(differences, mean, half)
+        name: Interval(float(m), float(m - h), float(m + h)) for name, m, h in zip(differences, mean, half)
     }
 
 
@@ -176,9 +173,7 @@ def variance_components(accuracy: Floats, test_rows: int) -> dict[str, float]:
     """
     accuracy = np.asarray(accuracy, dtype=float)
     if accuracy.ndim != 2 or min(accuracy.shape) < 2:
-        raise ValueError(
-            f"need at least 2 tables × 2 seeds, not an array of shape {accuracy.shape}"
-        )
+        raise ValueError(f"need at least 2 tables × 2 seeds, not an array of shape {accuracy.shape}")
     p = accuracy.mean() / 100
     sampling = 100**2 * p * (1 - p) / test_rows
     seeds = accuracy.var(axis=1, ddof=1).mean()
@@ -283,6 +278,7 @@ def paired(first: Floats, second: Floats) -> dict[str, Any]:
     """
     difference = first - second
     units = difference.mean(axis=1) if len(difference) > 1 else difference[0]
+    units = units.round(9)  # a tie is a tie, whatever its percentages rounded to
     found: dict[str, Any] = {
         "mean": float(units.mean()),
         "win": float((units > 0).mean()),
@@ -314,9 +310,7 @@ def summarize(sweep: Mapping[str, Any]) -> dict[str, Any]:
             key: {
                 "mean": float(values.mean()),
                 "sd": float(values.std(ddof=1)) if values.size > 1 else None,
-                "quantiles": dict(
-                    zip(map(str, QUANTILES), np.quantile(values, QUANTILES).tolist())
-                ),
+                "quantiles": dict(zip(map(str, QUANTILES), np.quantile(values, QUANTILES).tolist())),
             }
             for key, values in accuracy.items()
         },

@@ -24,7 +24,7 @@ from wsp.employees import Table
 from wsp.ensemble import Ensemble
 from wsp.network import MLP
 from wsp.results import code_hash, load_json, provenance, save_json
-from wsp.retraining import OLD_ROWS, Arm, find_arms, runs, start_network, stream
+from wsp.retraining import OLD_ROWS, Arm, check_seed, find_arms, runs, start_network, stream
 from wsp.training import BATCH_SIZE, LEARNING_RATE, progress_wanted
 
 MODULES = ("employees", "ensemble", "network", "perturb", "retraining", "sweep")
@@ -105,10 +105,7 @@ def train_lanes(
         orders = [stream(seed, name) for _, seed in pairs]
         ensembles = [
             Ensemble(
-                [
-                    start_network(members[0], seed, old, nudge)
-                    for (_, seed), old in zip(pairs, saved)
-                ],
+                [start_network(members[0], seed, old, nudge) for (_, seed), old in zip(pairs, saved)],
                 device,
             )
             for members in phase
@@ -120,9 +117,7 @@ def train_lanes(
             for members, ensemble, end in zip(phase, ensembles, last):
                 if epoch > end:
                     continue
-                ensemble.train_epoch(
-                    stacked, order, learning_rate=learning_rate, batch_size=BATCH_SIZE
-                )
+                ensemble.train_epoch(stacked, order, learning_rate=learning_rate, batch_size=BATCH_SIZE)
                 tick(order.numel())
                 if epoch in read_at or any(epoch == arm.epochs for arm in members):
                     read(members, epoch, ensemble)
@@ -159,9 +154,7 @@ def run_chunks(
     threads = torch.get_num_threads()
     workers = threads if device == "cpu" else 1
     stop = threading.Event()
-    bar = tqdm(
-        total=samples, desc=label, unit="sample", unit_scale=True, disable=not progress_wanted()
-    )
+    bar = tqdm(total=samples, desc=label, unit="sample", unit_scale=True, disable=not progress_wanted())
 
     def tick(count: int) -> None:
         if stop.is_set():
@@ -200,9 +193,7 @@ def draw_tables(
     """Training and test tables of these numbers: seeds 2t and 2t + 1 of :func:`employees.draw`."""
     train, test = [], []
     for number in numbers:
-        train.append(
-            employees.encode(employees.draw(employees.TRAIN_ROWS, 2 * number, label_noise))
-        )
+        train.append(employees.encode(employees.draw(employees.TRAIN_ROWS, 2 * number, label_noise)))
         test.append(employees.encode(employees.draw(test_rows, 2 * number + 1, label_noise)))
     return train, test
 
@@ -249,7 +240,11 @@ def count_correct(
         device=device,
         tick=tick,
     )
-    return {"pairs": [list(pair) for pair in chunk], "correct": correct, "curves": curves}
+    return {
+        "pairs": [list(pair) for pair in chunk],
+        "correct": {arm.key: correct[arm.key] for arm in arms},
+        "curves": curves,
+    }
 
 
 def merge(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -257,10 +252,7 @@ def merge(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
     parts = list(parts)
     pairs = [pair for part in parts for pair in part["pairs"]]
     by_pair = sorted(range(len(pairs)), key=lambda lane: pairs[lane])
-    joined = {
-        key: [count for part in parts for count in part["correct"][key]]
-        for key in parts[0]["correct"]
-    }
+    joined = {key: [count for part in parts for count in part["correct"][key]] for key in parts[0]["correct"]}
     curves = {
         run: {
             "epoch": curve["epoch"],
@@ -319,6 +311,7 @@ def specification(
     for name, number in (("seeds", seeds), ("tables", tables), ("test_rows", test_rows)):
         if number is not None and (not isinstance(number, int) or number < 1):
             raise ValueError(f"{name} must be a positive integer, not {number!r}")
+    check_seed(seeds - 1)
     if not 0 <= label_noise <= 1 or not 0 < learning_rate < float("inf"):
         raise ValueError(
             "label_noise must be from 0 to 1 and learning_rate positive, not "
@@ -344,17 +337,27 @@ def load_sweep(path: str | Path, spec: dict[str, Any] | None = None) -> dict[str
     ValueError
         If the file is damaged, no sweep, or of another specification.
     """
-    content = load_json(path)
-    if not isinstance(content, dict) or content.get("specification", {}).get("format") != FORMAT:
+    content: dict[str, Any] = load_json(path)
+    found = content.get("specification") if isinstance(content, dict) else None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ValueError(f"{path}: not a sweep in the format {FORMAT!r} of this version")
     if spec is not None and content["specification"] != spec:
-        found = content["specification"]
-        differ = [key for key in spec if spec[key] != found.get(key)]
+        differ = [key for key in spec | found if spec.get(key) != found.get(key)]
         raise ValueError(
             f"{path}: holds another sweep ("
-            + ", ".join(f"{key} {found.get(key)!r}, not {spec[key]!r}" for key in differ)
+            + ", ".join(f"{key} {found.get(key)!r}, not {spec.get(key)!r}" for key in differ)
             + "); name another file or move this one away"
         )
+    try:
+        whole = (
+            all(len(content["correct"][key]) == len(content["pairs"]) for key in found["arms"])
+            and content["curves"]
+            and content["provenance"]["seconds"] >= 0
+        )
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{path}: parts of the sweep are missing; move this file away")
     return content
 
 
@@ -409,10 +412,11 @@ def sweep(
     stored = load_sweep(out, spec) if out is not None and Path(out).exists() else None
     done = {tuple(pair) for pair in stored["pairs"]} if stored else set()
     seconds_before = stored["provenance"]["seconds"] if stored else 0.0
-    if together:  # rank 0 knows the file; the others may be on another host
-        known = [done]
+    workers = torch.get_num_threads() if device == "cpu" else 1
+    if together:  # rank 0 knows the file; the others may be on another host, with other cores
+        known: list[Any] = [done, workers]
         dist.broadcast_object_list(known)
-        done = known[0]
+        done, workers = known
     left = [pair for pair in pairs if pair not in done]
 
     def work(chunk: Sequence[Pair], tick: Callable[[int], None]) -> dict[str, Any]:
@@ -426,7 +430,6 @@ def sweep(
             device=device,
         )
 
-    workers = torch.get_num_threads() if device == "cpu" else 1
     chunks = in_chunks(left, workers * world)
     mine = chunks[rank::world]
     samples = sum(map(len, mine)) * samples_per_lane(arms, employees.TRAIN_ROWS)
@@ -442,7 +445,7 @@ def sweep(
         total = merge([*([total] if total else []), *records])
         total["specification"] = spec
         seconds = seconds_before + time.perf_counter() - start
-        total["provenance"] = provenance(command, MODULES, seconds, device)
+        total["provenance"] = provenance(command, MODULES, seconds, device) | {"threads": workers}
         if out is not None:
             save_json(out, total)
     return total if total is not None else {"specification": spec}

@@ -203,7 +203,8 @@ def train(
             start = time.perf_counter()
             train_epoch(network, table, optimizer, order, batch_size)
             seconds += time.perf_counter() - start
-            if bar.update():  # True when the bar was redrawn, ten times a second at most
+            redrawn = bar.update()  # ten times a second at most
+            if redrawn or (epoch == epochs and not bar.disable):
                 found = measure(network, table)
                 bar.set_postfix(loss=f"{found.loss:.4f}", accuracy=f"{found.accuracy:.1f} %")
             if epoch in read_at or epoch == epochs:
@@ -243,6 +244,6 @@ def train_epoch(
         optimizer.step()
     if not torch.isfinite(loss):
         raise FloatingPointError(
-            f"the training loss became {float(loss)}: lower the learning rate "
+            f"the training loss became {float(loss.detach())}: lower the learning rate "
             f"(it is {optimizer.param_groups[0]['lr']}) or check the inputs"
         )

@@ -1,0 +1,223 @@
+"""The book's own rules, one function each: a notebook in, a list of faults out.
+
+test_book.py applies them to every chapter, and to a good chapter spoiled in every way
+that they are there to find.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Notebook = dict[str, Any]
+Cell = dict[str, Any]
+Rule = Callable[[Notebook], list[str]]
+
+OPENING = ("In this chapter", "You will be able to", "You need", "Runs in")
+SHORTEST_ALT = 20  # characters; shorter ones say what kind of thing it is, not what it shows
+
+# A fence ```name or ~~~name; a directive, ```{name}, holds prose and stays.
+CODE_FENCE = re.compile(r"^( *)(`{3,}|~{3,})(?!\{)[^\n]*\n.*?^\1\2 *$", re.M | re.S)
+CODE_DIRECTIVE = re.compile(
+    r"^( *)([`~:]{3,})\{(?:code|code-block|code-cell|math|eval-rst)\}.*?^\1\2 *$", re.M | re.S
+)
+MATH = re.compile(r"\$\$.*?\$\$|\$[^$\n]+\$", re.S)
+# Roles whose content was not typed as a measurement.
+MARKED = re.compile(
+    r"\{(?:quoted|glue[\w:]*|math|seconds|cite[\w:]*|py[\w:]*|numref|ref|eq|doc|download)\}`[^`]*`"
+)
+FENCE_MARK = re.compile(r"^ *(?:`{3,}|~{3,}|:{3,})(?:\{[^}]*\})?", re.M)
+CODE = re.compile(r"(`+)(?!`)(?:(?!\n\s*\n).)+?(?<!`)\1(?!`)", re.S)
+LINK_TARGET = re.compile(r"\]\([^)\s]*\)|<https?://[^>]*>|^\([\w-]+\)=$", re.M)
+COMMENT = re.compile(r"<!--.*?-->", re.S)
+# The level of an interval is chosen, not measured.
+LEVEL = re.compile(r"\b9[059] ?(?:%|percent) (?:\w+ )?(?:intervals?|confidence|limits?)", re.I)
+
+NUMBER_WORD = (
+    "(?:one|two|three|four|five|six|seven|eight|nine|ten|fifteen|twenty|thirty|forty|fifty|"
+    "sixty|seventy|eighty|ninety)"
+)
+MEASURED = [
+    re.compile(pattern, re.I)
+    for pattern in (
+        r"\d[\d.,]*\s*(?:%|per ?cent\b|(?:percentage[ -])?points?\b)",
+        rf"\b{NUMBER_WORD}(?:-\w+)?(?: and a half)? (?:per ?cent\b|percentage points?\b)",
+        r"\b\d+ (?:out )?of (?:the )?(?:40|forty)\b",
+        r"(?<![\d.])\d{2,3}\.\d+(?![\d.])",
+        r"\b\d[\d.]*\s*(?:s|ms|seconds?|minutes?|hours?)\b",
+        r"\b\d[\d.]*\s*(?:×|times) (?:as|faster|slower|more|less|longer|shorter|better|worse)\b",
+    )
+]
+LOCAL_PATH = re.compile(r"(?<![\w:/.<~-])/(?:[\w.-]+/)+[\w.-]+|\b[A-Z]:\\\w+")
+
+
+def text(source: str | list[str]) -> str:
+    """Notebooks store text as one string or as a list of lines."""
+    return source if isinstance(source, str) else "".join(source)
+
+
+def cells(notebook: Notebook, kind: str) -> Iterator[tuple[int, Cell]]:
+    """Cells of one kind that hold something, with their place counted from 1."""
+    for place, cell in enumerate(notebook["cells"], start=1):
+        if cell["cell_type"] == kind and text(cell["source"]).strip():
+            yield place, cell
+
+
+def story(notebook: Notebook) -> str:
+    return "\n\n".join(text(cell["source"]) for _, cell in cells(notebook, "markdown"))
+
+
+def executed(notebook: Notebook) -> list[str]:
+    """Every cell has run, in order, without an error and without a word on stderr."""
+    faults = []
+    for count, (place, cell) in enumerate(cells(notebook, "code"), start=1):
+        if cell["execution_count"] != count:
+            faults.append(f"cell {place}: ran as number {cell['execution_count']}, expected {count}")
+        for output in cell["outputs"]:
+            if output["output_type"] == "error":
+                faults.append(f"cell {place}: {output['ename']}: {output['evalue']}")
+            if output.get("name") == "stderr":
+                faults.append(f"cell {place}: wrote to stderr: {text(output['text'])[:100]}")
+    return faults
+
+
+def no_local_paths(notebook: Notebook) -> list[str]:
+    """Nothing tells where on whose machine the chapter ran."""
+    faults = []
+    for place, cell in enumerate(notebook["cells"], start=1):
+        texts = [text(cell["source"])] if cell["cell_type"] == "code" else []
+        for output in cell.get("outputs", []):
+            texts.append(text(output.get("text", "")))
+            texts += [
+                text(value) for kind, value in output.get("data", {}).items() if kind.startswith("text/")
+            ]
+        for found in LOCAL_PATH.findall("\n".join(texts)):
+            faults.append(f"cell {place}: a path of one machine: {found}")
+    return faults
+
+
+def alt_text(notebook: Notebook) -> list[str]:
+    """Every picture says in words what it shows."""
+    faults = []
+    for place, cell in cells(notebook, "code"):
+        pictures = 0
+        for output in cell["outputs"]:
+            kinds = output.get("data", {})
+            pictures += any("image/" in kind for kind in kinds)
+            for tag in re.findall(r"<img[^>]*>", text(kinds.get("text/html", ""))):
+                if not re.search(r'alt="[^"]+"', tag):
+                    faults.append(f"cell {place}: an <img> without alt")
+        alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        if pictures and len(alt) < SHORTEST_ALT:
+            faults.append(f"cell {place}: metadata mystnb.image.alt is missing or says too little: {alt!r}")
+        if pictures > 1:
+            faults.append(
+                f"cell {place}: {pictures} pictures share one alt text; make them cells of their own"
+            )
+    for place, cell in cells(notebook, "markdown"):
+        faults += [f"cell {place}: {fault}" for fault in alt_text_in_markdown(text(cell["source"]))]
+    return faults
+
+
+def alt_text_in_markdown(markdown: str) -> list[str]:
+    faults = []
+    for alt, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]*)", markdown):
+        if len(alt) < SHORTEST_ALT:
+            faults.append(f"picture {target}: alt text is missing or says too little: {alt!r}")
+    directive = r"^ *([`:]{3,})\{(image|figure|glue:figure|glue:image)\} *(\S*)(.*?)^ *\1 *$"
+    for _, name, target, body in re.findall(directive, markdown, re.M | re.S):
+        found = re.search(r":alt: *(.*)", body)
+        # A glued figure takes the alt text of the cell that glued it.
+        if not name.startswith("glue") and (not found or len(found[1]) < SHORTEST_ALT):
+            faults.append(f"{name} {target}: option alt is missing or says too little")
+    return faults
+
+
+def parts(notebook: Notebook) -> list[str]:
+    """The fixed parts of a chapter: four that open it, what to remember, a next step."""
+    faults = []
+    first = re.split(r"^## ", story(notebook), maxsplit=1, flags=re.M)[0]
+    places = [first.find(f"**{part}**") for part in OPENING]
+    for part, place in zip(OPENING, places, strict=True):
+        if place < 0:
+            faults.append(f"no **{part}** before the first section")
+    if min(places) >= 0 and places != sorted(places):
+        faults.append(f"the opening parts are not in the order {', '.join(OPENING)}")
+    if not re.search(r"^## What to remember$", story(notebook), re.M):
+        faults.append("no section '## What to remember'")
+    if not re.search(r"^\**Next\b|^## Next", story(notebook), re.M):
+        faults.append("no next step (a paragraph that begins with '**Next')")
+    return faults
+
+
+def exercises(notebook: Notebook) -> list[str]:
+    """Two to four exercises, each with a solution in a dropdown, its code run."""
+    faults = []
+    markdown = story(notebook)
+    labels = re.findall(r"\{exercise(?:-start)?\}.*?:label: *(\S+)", markdown, re.S)
+    if not 2 <= len(labels) <= 4:
+        faults.append(f"{len(labels)} exercises, expected two to four")
+    solutions = dict(re.findall(r"\{solution(?:-start)?\} *(\S+)\n((?::[^\n]*\n)*)", markdown))
+    for label in labels:
+        if label not in solutions:
+            faults.append(f"exercise {label}: no solution")
+        elif not re.search(r":class:.*\bdropdown\b", solutions[label]):
+            faults.append(f"exercise {label}: the solution is no dropdown")
+    inside = False
+    for place, cell in enumerate(notebook["cells"], start=1):
+        source = text(cell["source"]) if cell["cell_type"] == "markdown" else ""
+        inside = (inside or "{solution-start}" in source) and "{solution-end}" not in source
+        if inside and re.search(r"^ *```python", source, re.M):
+            faults.append(f"cell {place}: code of a solution that no test runs; make it a code cell")
+    return faults
+
+
+def prose(markdown: str) -> str:
+    """What a person typed as words: no code, no math, no marked number, no address."""
+    for skipped in (COMMENT, CODE_FENCE, CODE_DIRECTIVE, MATH, MARKED, FENCE_MARK, CODE, LINK_TARGET, LEVEL):
+        markdown = skipped.sub(" ", markdown)
+    return markdown
+
+
+def typed_numbers_in(markdown: str) -> list[str]:
+    words = prose(markdown)
+    found = [match for pattern in MEASURED for match in pattern.finditer(words)]
+    return [
+        "a measured number typed by hand: "
+        + " ".join(f"...{words[max(0, m.start() - 30) : m.end() + 10]}...".split())
+        for m in found
+    ]
+
+
+def typed_numbers(notebook: Notebook) -> list[str]:
+    """A number from a run is glued, a number of somebody else is {quoted}."""
+    faults = []
+    for place, cell in cells(notebook, "markdown"):
+        faults += [f"cell {place}: {fault}" for fault in typed_numbers_in(text(cell["source"]))]
+    for place, cell in cells(notebook, "code"):
+        described = cell["metadata"].get("mystnb", {})
+        for words in (
+            described.get("image", {}).get("alt", ""),
+            described.get("figure", {}).get("caption", ""),
+        ):
+            faults += [f"cell {place}, alt text or caption: {fault}" for fault in typed_numbers_in(words)]
+    return faults
+
+
+def outputs_compared(notebook: Notebook) -> list[str]:
+    """No cell is skipped; an output is ignored only where the cell times something."""
+    faults = []
+    for place, cell in cells(notebook, "code"):
+        tags = set(cell["metadata"].get("tags", []))
+        source = text(cell["source"])
+        if tags & {"nbval-skip", "skip-execution"} or re.search(r"#\s*NBVAL_(SKIP|RAISES)", source):
+            faults.append(f"cell {place}: skipped by nbval")
+        ignored = "nbval-ignore-output" in tags or "NBVAL_IGNORE_OUTPUT" in source
+        if ignored and not re.search(r"perf_counter|timeit|seconds|Timer", source):
+            faults.append(f"cell {place}: its output is ignored, but it measures no time")
+    return faults
+
+
+EVERYWHERE: tuple[Rule, ...] = (executed, no_local_paths, alt_text, typed_numbers, outputs_compared)
+IN_CHAPTERS: tuple[Rule, ...] = (parts, exercises)
