@@ -197,7 +197,7 @@ def process(rank: int, folder: str) -> None:
         init_method=f"file://{folder}/meeting",
         rank=rank,
         world_size=WORLD,
-        timeout=datetime.timedelta(seconds=60),
+        timeout=datetime.timedelta(seconds=300),
     )
     results: dict[str, Any] = {}
     for scenario in SCENARIOS:

@@ -128,14 +128,15 @@ def train_lanes(
 def in_chunks(items: Sequence[Any], workers: int, size: int = CHUNK) -> list[Sequence[Any]]:
     """Cut into chunks of at most `size` items, all of one length but the last.
 
-    Where there are enough items, every worker gets a chunk.
+    Every worker gets equally many chunks, as far as that goes.
 
     Examples
     --------
     >>> [len(chunk) for chunk in in_chunks(range(10), workers=3)]
     [4, 4, 2]
     """
-    length = min(size, max(1, -(-len(items) // workers)))
+    rounds = -(-len(items) // (size * workers))
+    length = max(1, -(-len(items) // max(1, rounds * workers)))
     return [items[k : k + length] for k in range(0, len(items), length)]
 
 

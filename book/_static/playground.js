@@ -574,7 +574,13 @@ class Seeds extends Figure {
 
 // 5. The page ----------------------------------------------------------------------------
 
-const pause = () => new Promise(resolve => setTimeout(resolve));
+// Let the page react and draw. A message to ourselves comes back at once; browsers make
+// timers wait for milliseconds.
+const pause = () => new Promise(resolve => {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => { port1.close(); resolve(); };
+  port2.postMessage(0);
+});
 const nextFrame = () => new Promise(requestAnimationFrame);
 const known = n => n !== undefined;
 
