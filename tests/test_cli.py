@@ -38,8 +38,8 @@ PATHS = {
 
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python -m wsp` in a process of its own, with its progress bars."""
-    path = [name for name in os.environ if name not in {key for p in PATHS.values() for key in p}]
-    clean = {name: os.environ[name] for name in path}
+    switches = {name for path in PATHS.values() for name in path}
+    clean = {name: value for name, value in os.environ.items() if name not in switches}
     return subprocess.run(
         [sys.executable, "-m", "wsp", *words],
         capture_output=True,
@@ -153,13 +153,15 @@ class Lanes:
     def __init__(self, nudge: float = 0.0) -> None:
         self.networks: dict[str, MLP] = {}
         self.correct: dict[str, int] = {}
+        self.loss: dict[str, float] = {}
         train_lanes([employees.load_train()], [(0, SEED)], ARMS.values(), self.read, nudge=nudge)
 
     def read(self, members: list[Arm], epoch: int, ensemble: Ensemble) -> None:
         for arm in members:
             if arm.epochs == epoch:
                 [self.networks[arm.key]] = ensemble.networks()
-                self.correct[arm.key] = int(ensemble.measure(*employees.load_test())[0])
+                correct, loss = ensemble.measure(*employees.load_test())
+                self.correct[arm.key], self.loss[arm.key] = int(correct), float(loss)
 
 
 @pytest.fixture(scope="module")
@@ -177,10 +179,11 @@ def apart(one: MLP, other: MLP) -> float:
     return max((p - q).detach().abs().max().item() for p, q in pairs)
 
 
-def test_the_ensemble_gives_the_article_s_counts(lanes: Lanes, found: dict[str, Any]) -> None:
+def test_the_ensemble_gives_the_same_figures(lanes: Lanes, found: dict[str, Any]) -> None:
     assert {arm: lanes.correct[arm] for arm in COUNTS} == COUNTS
     for arm, record in (found["figures"] | found["controls"]).items():
         assert lanes.correct[arm] == record["correct"]
+        assert abs(lanes.loss[arm] - record["test_loss"]) <= LOSS_TOLERANCE
 
 
 def test_the_pinned_run_is_not_chaotic(lanes: Lanes, nudged: dict[str, Result]) -> None:

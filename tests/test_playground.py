@@ -27,6 +27,7 @@ SCRIPT = STATIC / "playground.js"
 STARTS = ("cold", "warm", "shrink_perturb")
 OTHER_SEEDS = (SEED + 1, MAX_SEED)
 MANY = 20  # what the button says
+PATIENCE = 1_200_000  # milliseconds: half a minute of work, on a machine that may be busy
 JavaScript = Callable[..., Any]
 
 
@@ -262,7 +263,7 @@ def page(browser: Any, built: tuple[Path, str]) -> Iterator[Any]:
 def wait(page: Any, which: int = 0, task: str = "idle") -> None:
     page.wait_for_function(
         "([which, task]) => document.querySelectorAll('.playground')[which].playground.task === task",
-        arg=[which, task], timeout=300_000,
+        arg=[which, task], timeout=PATIENCE,
     )
 
 
@@ -325,7 +326,7 @@ def test_many_seeds(page: Any) -> None:
     page.evaluate("() => { window.ticks = 0; setInterval(() => window.ticks++, 10); }")
     press(page, f"Run {MANY} seeds")
     wait(page, task="seeds")
-    page.wait_for_function("document.querySelectorAll('.pg-seeds circle').length >= 8", timeout=300_000)
+    page.wait_for_function("document.querySelectorAll('.pg-seeds circle').length >= 8", timeout=PATIENCE)
     assert page.get_by_role("button", name="Stop").is_visible()
     wait(page)
     assert page.evaluate("window.ticks") > 100, "a page that trains in one piece has no time to tick"

@@ -167,11 +167,35 @@ def test_a_loss_that_explodes_stops_the_run() -> None:
 def test_progress_bar(
     wanted: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Long enough for the bar to be redrawn, which it is ten times a second at most."""
     monkeypatch.setenv("WSP_PROGRESS", wanted)
-    train(MLP(generator=seeded(2)), some_rows(20), seeded(), epochs=3, label="my arm")
+    train(MLP(generator=seeded(2)), some_rows(60), seeded(), epochs=400, label="my arm")
     printed = capsys.readouterr()
     assert printed.out == ""
     if wanted == "0":
         assert printed.err == ""
     else:
-        assert all(word in printed.err for word in ("my arm", "3/3", "epoch", "loss=", "accuracy=", " %"))
+        assert all(word in printed.err for word in ("my arm", "400/400", "epoch", "loss=", "accuracy=", " %"))
+
+
+def test_watching_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar measures the network now and then; that must not show in the weights."""
+    watched, plain = (MLP(generator=seeded(2)) for _ in range(2))
+    for net, wanted in ((watched, "1"), (plain, "0")):
+        monkeypatch.setenv("WSP_PROGRESS", wanted)
+        train(net, some_rows(60), seeded(), epochs=100)
+    assert all(np.array_equal(p, q) for p, q in zip(arrays(watched), arrays(plain), strict=True))
+
+
+def test_threads_are_given_back() -> None:
+    """A small network is trained on one thread, and the others are there again afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train(MLP(generator=seeded(2)), some_rows(20), seeded(), epochs=2)
+        assert torch.get_num_threads() == 2
+        with pytest.raises(FloatingPointError):
+            train(MLP(generator=seeded(2)), some_rows(20), seeded(), epochs=2, learning_rate=1e308)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
