@@ -327,7 +327,7 @@ class Figure {
     this.book = book;
     this.element = build(parent, "figure", { class: `pg-figure pg-${kind}` });
     this.title = build(this.element, "div", { class: "pg-title" }, title);
-    this.stage = build(this.element, "div", { class: "pg-stage", role: "img" });
+    this.stage = build(this.element, "div", { class: "pg-stage", role: "img", "aria-label": title });
     this.caption = build(this.element, "figcaption");
     this.name = title;
   }
