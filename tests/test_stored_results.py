@@ -42,7 +42,8 @@ def test_a_slice_of_the_fresh_tables_is_reproduced(name: str) -> None:
 
 
 def test_a_slice_of_the_pinned_seeds_is_reproduced() -> None:
-    rerun(stored("pinned_table_seeds"), [(0, seed) for seed in (1, 5000, 9999)], ["initial", "shrink_perturb"])
+    pairs = [(0, seed) for seed in (1, 5000, 9999)]
+    rerun(stored("pinned_table_seeds"), pairs, ["initial", "shrink_perturb"])
 
 
 @pytest.mark.parametrize("name", [*SWEEPS, "pinned_table_seeds"])
