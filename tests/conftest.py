@@ -92,6 +92,17 @@ def short_arms(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setitem(arms, key, dataclasses.replace(arm, epochs=arm.epochs // 100))
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Two threads for PyTorch, however many the machine has."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A headless Chromium; skipped where there is none, an error where one is required."""

@@ -114,6 +114,21 @@ def test_simultaneous_is_student_s_for_one_comparison() -> None:
     assert found.high - found.low == pytest.approx(alone.high - alone.low, rel=0.03)
 
 
+def test_simultaneous_is_the_bootstrap_written_out() -> None:
+    """Resample whole tables; what share of the largest |t| lies below the bound?"""
+    random = np.random.default_rng(9)
+    table = np.stack(list(five_comparisons(random, 8).values()), axis=1)
+    mean, largest = table.mean(axis=0), []
+    for _ in range(10_000):
+        sample = table[random.integers(0, 8, 8)]
+        error = sample.std(axis=0, ddof=1) / 8**0.5
+        largest.append(np.abs((sample.mean(axis=0) - mean) / np.maximum(error, 1e-12)).max())
+    half = np.quantile(largest, 0.95) * table.std(axis=0, ddof=1) / 8**0.5
+    found = simultaneous({str(k): values for k, values in enumerate(table.T)})
+    for k, interval in enumerate(found.values()):
+        assert interval.high - interval.estimate == pytest.approx(half[k], rel=0.03)
+
+
 def test_simultaneous_is_repeatable_and_scales() -> None:
     differences = five_comparisons(np.random.default_rng(5), 30)
     one = simultaneous(differences, draws=500)

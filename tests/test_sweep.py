@@ -22,7 +22,7 @@ from wsp.__main__ import main
 from wsp.results import load_json, save_json
 from wsp.retraining import ARMS, ARTICLE, MAX_SEED, run_arms
 
-# The command line with short arms and small chunks. Each process counts other cores, as hosts may;
+# The command line with short arms and chunks of SIZE. Each process counts other cores, as hosts may;
 # STOP names a signal that it sends to itself once the first chunk is stored.
 DRIVER = """
 import dataclasses, functools, os, signal, sys, threading
@@ -32,7 +32,7 @@ from wsp.__main__ import main
 
 for key, arm in retraining.ARMS.items():
     retraining.ARMS[key] = dataclasses.replace(arm, epochs=arm.epochs // 100)
-sweep.in_chunks = functools.partial(sweep.in_chunks, size=2)
+sweep.in_chunks = functools.partial(sweep.in_chunks, size=int(os.environ.get("SIZE", 2)))
 torch.set_num_threads(1 + int(os.environ.get("RANK", 0)))
 
 if "STOP" in os.environ:
@@ -113,12 +113,12 @@ def test_stopped_and_continued(
 def test_torchrun_gives_the_same_lanes(
     processes: int, driver: Path, uninterrupted: tuple[dict[str, Any], str], tmp_path: Path
 ) -> None:
-    """Started afresh by two processes; continued from somebody's half by three."""
+    """Two share all lanes out at once; three go on, chunk by chunk, from somebody's half."""
     out = tmp_path / "sweep.json"
     if processes == 3:
         start(driver, out, STOP="SIGKILL")
         assert 0 < len(load_json(out)["pairs"]) < SEEDS
-    done = start(driver, out, processes)
+    done = start(driver, out, processes, SIZE="200" if processes == 2 else "2")
     assert done.returncode == 0, done.stderr
     content, printed = uninterrupted
     assert lanes(load_json(out)) == lanes(content)
@@ -234,27 +234,25 @@ def test_memory_is_bounded_by_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None
     assert max(made) <= 200
 
 
-@pytest.mark.usefixtures("short_arms")
+@pytest.mark.usefixtures("short_arms", "two_threads")
 def test_threads_and_provenance(pinned: dict[str, Any]) -> None:
-    threads = torch.get_num_threads()
     found = sweep.sweep(pinned, command="python -m wsp sweep --seeds 5")
-    assert torch.get_num_threads() == threads == found["provenance"]["threads"]
+    assert torch.get_num_threads() == 2 == found["provenance"]["threads"]
     assert found["provenance"]["command"] == "python -m wsp sweep --seeds 5"
     assert found["provenance"]["code"] == found["specification"]["code"]
 
 
-@pytest.mark.usefixtures("short_arms")
+@pytest.mark.usefixtures("short_arms", "two_threads")
 def test_an_error_in_a_lane_comes_out(
     pinned: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise FloatingPointError("lane 3")
 
-    threads = torch.get_num_threads()
     monkeypatch.setattr(sweep, "train_lanes", broken)
     with pytest.raises(FloatingPointError, match="lane 3"):
         sweep.sweep(pinned, tmp_path / "sweep.json")
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 2
     assert not (tmp_path / "sweep.json").exists()
 
 

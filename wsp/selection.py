@@ -181,7 +181,9 @@ def try_seeds(
 
     chunks = in_chunks(list(seeds), torch.get_num_threads())
     samples = len(seeds) * samples_per_lane(arms, TRAIN_ROWS)
-    parts = sorted(run_chunks(work, chunks, samples, "seeds"), key=lambda part: part["seeds"][0])
+    parts = sorted(
+        run_chunks(work, chunks, samples, "seeds"), key=lambda part: list(seeds).index(part["seeds"][0])
+    )
     return {
         **{
             kind: {key: np.concatenate([part[kind][key] for part in parts]) for key in parts[0][kind]}
