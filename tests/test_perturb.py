@@ -744,10 +744,13 @@ def test_resetting_the_wrong_optimizer_is_refused() -> None:
 
 
 def test_imports_torch_and_the_standard_library_alone() -> None:
-    tree = ast.parse(Path(wsp.perturb.__file__).read_text())
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) == {"torch"}
+    """The trick and its two private files."""
+    for module in ("perturb", "_checks", "_shards"):
+        tree = ast.parse(Path(wsp.perturb.__file__).with_name(f"{module}.py").read_text())
+        names = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+        names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        others = {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names}
+        assert {name for name in others if not name.startswith("torch")} <= {"wsp", "wsp._shards"}
 
 
 def test_does_not_import_what_is_slow_until_it_is_needed() -> None:

@@ -6,14 +6,16 @@ before building the optimizer and the schedule, before compiling the network or 
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from numbers import Real
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from wsp import _checks
+from wsp._shards import drop_gathered_copies, is_sharded, part_of
 
 __all__ = ["perturbed_parameters", "reset_optimizer_state_", "shrink_perturb_"]
 
@@ -112,25 +114,22 @@ def shrink_perturb_(
     >>> torch.equal(net.weight, new.weight) and torch.equal(net.bias, new.bias)
     True
     """
-    _check_arguments(lamda, sigma, noise, running_stats, generator)
+    _checks.check_arguments(lamda, sigma, noise, running_stats, generator)
     chosen = perturbed_parameters(module, include=include)
     if sigma > 0 and generator is None:
-        _check_one_process(module, chosen)
-    fresh = {} if noise is None or sigma == 0 else _fresh_parameters(noise, chosen)
-    _check_finite({**chosen, **{f"noise.{name}": eps for name, eps in fresh.items()}})
+        _checks.check_seeded_alike(module, chosen)
+    fresh = {} if noise is None or sigma == 0 else _checks.fresh_parameters(noise, chosen)
+    _checks.check_finite({**chosen, **{f"noise.{name}": eps for name, eps in fresh.items()}})
     if lamda == 1 and sigma == 0:
         return module
-    if lamda < 1 and _has_spectral_norm(module):
+    if lamda < 1 and _checks.has_spectral_norm(module):
         warnings.warn("shrinking does nothing under spectral_norm, which rescales", stacklevel=3)
 
     padding = _padding_rows(module)
     for name, p in chosen.items():
         _update_(p, float(lamda), float(sigma), fresh.get(name), padding.get(p), generator)
     if running_stats == "reset":
-        for m in module.modules():
-            own = [p.requires_grad for p in m.parameters(recurse=False)]
-            if hasattr(m, "reset_running_stats") and (any(own) or not own):
-                m.reset_running_stats()  # type: ignore[operator]
+        _reset_running_stats_(module)
     return module
 
 
@@ -142,33 +141,33 @@ def _update_(
     rows: Tensor | None,
     generator: torch.Generator | None,
 ) -> None:
-    """Do the arithmetic for one parameter, but for its padding rows, block by block."""
+    """``p = lamda * p + sigma * eps``, block by block, all but the padding rows."""
     dtype = torch.float64 if p.dtype == torch.float64 else torch.float32
     device = p.device if generator is None else generator.device
-    if _is_sharded(p):  # a process goes on with the part that it holds
-        eps = torch.empty(p.numel(), dtype=dtype, device=device)
+    new = partial(torch.empty, dtype=dtype, device=device)
+    if is_sharded(p):  # draw for all of it, go on with the part that this process holds
+        eps = new(p.numel())
         for start, stop in _blocks(p.numel() if sigma > 0 else 0, device):
             eps[start:stop].normal_(generator=generator)
         if rows is not None:
-            rows = _part_of(torch.zeros(p.shape, dtype=torch.bool).index_fill_(0, rows, True), p)
-        p, eps = p.to_local(), _part_of(eps, p)
+            rows = part_of(torch.zeros(p.shape, dtype=torch.bool).index_fill_(0, rows, True), p)
+        p, eps = p.to_local(), part_of(eps, p)
 
     kept = None if rows is None else p[rows]  # such an index copies
-    if sigma == 0:
-        p.mul_(lamda)
-    else:
-        flat = p.reshape(-1)  # a view where there can be one, else a copy of this parameter
-        for start, stop in _blocks(p.numel(), device):
-            if eps is None:
-                noise = torch.empty(stop - start, dtype=dtype, device=device)
-                noise.normal_(generator=generator).mul_(sigma)
+    flat = p.reshape(-1)  # a view where there can be one, else a copy of this parameter
+    given = None if eps is None else eps.reshape(-1)
+    for start, stop in _blocks(p.numel(), device):
+        block = flat[start:stop]
+        wide = block.to(dtype).mul_(lamda)  # the block itself, unless in half precision
+        if sigma > 0:
+            if given is None:
+                noise = new(stop - start).normal_(generator=generator).mul_(sigma)
             else:
-                noise = eps.reshape(-1)[start:stop].to(dtype).mul(sigma)
-            block = flat[start:stop]
-            wide = block.to(dtype)  # the block itself, unless in half precision
-            block.copy_(wide.mul_(lamda).add_(noise.to(p.device)))
-        if flat.data_ptr() != p.data_ptr():
-            p.copy_(flat.view(p.shape))
+                noise = given[start:stop].to(dtype).mul(sigma)
+            wide.add_(noise.to(p.device))
+        block.copy_(wide)
+    if flat.data_ptr() != p.data_ptr():
+        p.copy_(flat.view(p.shape))
     if rows is not None:
         p[rows] = kept
 
@@ -179,6 +178,21 @@ def _blocks(n: int, device: torch.device) -> Iterator[tuple[int, int]]:
         stop = n if n - start < size + 16 else start + size
         yield start, stop
         start = stop
+
+
+def _padding_rows(module: nn.Module) -> dict[Tensor, Tensor]:
+    rows: dict[Tensor, list[int]] = {}
+    for m in module.modules():
+        if isinstance(m, (nn.Embedding, nn.EmbeddingBag)) and m.padding_idx is not None:
+            rows.setdefault(m.weight, []).append(m.padding_idx)
+    return {p: torch.tensor(indices) for p, indices in rows.items()}
+
+
+def _reset_running_stats_(module: nn.Module) -> None:
+    for m in module.modules():
+        own = [p.requires_grad for p in m.parameters(recurse=False)]
+        if hasattr(m, "reset_running_stats") and (any(own) or not own):
+            m.reset_running_stats()  # type: ignore[operator]
 
 
 def perturbed_parameters(module: nn.Module, *, include: Include | None = None) -> dict[str, nn.Parameter]:
@@ -213,9 +227,7 @@ def perturbed_parameters(module: nn.Module, *, include: Include | None = None) -
         raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
     if not (include is None or callable(include)):
         raise TypeError(f"include must be a function of name and parameter, not {include!r}")
-    for m in module.modules():
-        if "FSDPModule" in [c.__name__ for c in type(m).__mro__]:
-            m.reshard()  # type: ignore[operator]  # drop a whole copy left by a forward pass
+    drop_gathered_copies(module)
     chosen: dict[str, nn.Parameter] = {}
     seen: set[int] = set()  # addresses, so that parameters tied through `.data` count once too
     for name, p in module.named_parameters():
@@ -225,7 +237,7 @@ def perturbed_parameters(module: nn.Module, *, include: Include | None = None) -
             raise ValueError(f"{name} has no shape yet: run one batch through the network first")
         if p.numel() == 0 or not (p.dim() >= 2 if include is None else include(name, p)):
             continue
-        _check_parameter(name, p)
+        _checks.check_parameter(name, p)
         address = p.data_ptr()  # 0 for a DTensor
         if address not in seen:
             chosen[name] = p
@@ -281,104 +293,3 @@ def reset_optimizer_state_(optimizer: OptimizerT, parameters: Iterable[Tensor]) 
     for p in known:
         optimizer.state.pop(p, None)
     return optimizer
-
-
-def _check_arguments(
-    lamda: object, sigma: object, noise: object, running_stats: object, generator: object
-) -> None:
-    if not (isinstance(lamda, Real) and 0 <= float(lamda) <= 1):
-        raise ValueError(f"lamda must be from 0 (forget all) to 1 (keep all), not {lamda!r}")
-    if not (isinstance(sigma, Real) and 0 <= float(sigma) < math.inf):
-        raise ValueError(f"sigma must be a finite number, 0 or more, not {sigma!r}")
-    if not (noise is None or callable(noise)):
-        raise TypeError(f"noise must be a module or a function that builds one, not {noise!r}")
-    if running_stats not in ("reset", "keep"):
-        raise ValueError(f'running_stats must be "reset" or "keep", not {running_stats!r}')
-    if not (generator is None or isinstance(generator, torch.Generator)):
-        raise TypeError(f"generator must be torch.Generator().manual_seed(...), not {generator!r}")
-    if not (noise is None or generator is None):
-        raise ValueError("generator= has no say over noise=: seed it with torch.manual_seed")
-
-
-def _check_parameter(name: str, p: Tensor) -> None:
-    if p.is_meta:
-        raise ValueError(f"{name} is on the meta device, without values: load the weights first")
-    expanded = any(p.stride(d) == 0 and p.shape[d] > 1 for d in range(p.dim()))
-    if p.layout != torch.strided or expanded:
-        raise ValueError(f"{name} is sparse or expanded: make it a dense, contiguous parameter")
-    if p.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
-        raise ValueError(
-            f"{name} is {p.dtype}, and only float64, float32, float16 and bfloat16 will do: "
-            "leave it out, or call before converting it"
-        )
-
-
-def _check_finite(parameters: Mapping[str, Any]) -> None:
-    """Refuse NaN and infinity by name, waiting for the device once."""
-    extremes = [
-        (p * 0).sum().full_tensor() if _is_sharded(p) else torch.stack(torch.aminmax(p))
-        for p in parameters.values()
-    ]
-    device = extremes[0].device
-    finite = torch.stack([e.isfinite().all().to(device) for e in extremes]).tolist()
-    if not all(finite):
-        bad = ", ".join(name for name, ok in zip(parameters, finite, strict=True) if not ok)
-        raise ValueError(f"NaN or infinite values in {bad}: take an earlier checkpoint or leave it out")
-
-
-def _check_one_process(module: nn.Module, chosen: Mapping[str, Any]) -> None:
-    replicated = any(isinstance(m, nn.parallel.DistributedDataParallel) for m in module.modules())
-    if replicated or any(map(_is_sharded, chosen.values())):
-        raise ValueError(
-            "every process must draw the same noise for this distributed network: "
-            "pass a generator seeded alike in each of them, or call before wrapping"
-        )
-
-
-def _fresh_parameters(
-    noise: nn.Module | Callable[[], nn.Module], chosen: Mapping[str, Any]
-) -> dict[str, nn.Parameter]:
-    network = noise if isinstance(noise, nn.Module) else noise()
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"noise must build a torch.nn.Module, not a {type(network).__name__}")
-    prefix = "_orig_mod."  # what torch.compile puts into names
-    named = {n.replace(prefix, ""): p for n, p in network.named_parameters(remove_duplicate=False)}
-    addresses = {p.data_ptr() for p in chosen.values()}
-    fresh = {}
-    for name, p in chosen.items():
-        other = named.get(name.replace(prefix, ""))
-        if other is None or nn.parameter.is_lazy(other) or other.shape != p.shape:
-            raise ValueError(f"noise has no parameter {name} of shape {tuple(p.shape)}")
-        _check_parameter(f"noise.{name}", other)
-        if _is_sharded(p) or _is_sharded(other) or other.data_ptr() in addresses:
-            raise ValueError(
-                f"{name} is sharded, or shared with noise: build noise= separately, and call before wrapping"
-            )
-        fresh[name] = other
-    return fresh
-
-
-def _padding_rows(module: nn.Module) -> dict[Tensor, Tensor]:
-    rows: dict[Tensor, list[int]] = {}
-    for m in module.modules():
-        if isinstance(m, (nn.Embedding, nn.EmbeddingBag)) and m.padding_idx is not None:
-            rows.setdefault(m.weight, []).append(m.padding_idx)
-    return {p: torch.tensor(indices) for p, indices in rows.items()}
-
-
-def _has_spectral_norm(module: nn.Module) -> bool:
-    hooks = [hook for m in module.modules() for hook in m._forward_pre_hooks.values()]
-    return any("SpectralNorm" in type(x).__name__ for x in [*hooks, *module.modules()])
-
-
-def _is_sharded(p: Any) -> bool:
-    return hasattr(p, "placements")  # a DTensor
-
-
-def _part_of(whole: Tensor, p: Any) -> Tensor:
-    """Cut the part out of a tensor that this process holds of the DTensor p."""
-    from torch.distributed.tensor import DTensor, Replicate  # slow to import
-
-    mesh, whole = p.device_mesh, whole.to(p.device).view(p.shape)
-    everywhere = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
-    return everywhere.redistribute(placements=p.placements).to_local()
