@@ -1,19 +1,23 @@
 """The networks of the book.
 
 The article trains a 6-(10-10)-3 network: six inputs, two hidden layers of ten
-tanh units, three classes. :class:`MLP` is that network and its relatives.
+tanh units, three classes. :class:`MLP` is that network and its relatives. The
+networks for images (:func:`image_mlp`, :class:`ConvNet`, :class:`ThinResNet`)
+start as PyTorch starts them, as the paper's do; :func:`seeded` fixes that start.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -146,3 +150,172 @@ def load_network(
             "written by save_network"
         ) from error
     return network
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What is built inside starts from `seed`; the global generator is left as it was.
+
+    PyTorch's layers fill themselves from the global generator of the CPU. Build
+    on the CPU and move the network afterwards: one seed, one network, on every
+    device.
+
+    Examples
+    --------
+    >>> with seeded(0):
+    ...     one = nn.Linear(3, 3)
+    >>> with seeded(0):
+    ...     other = nn.Linear(3, 3)
+    >>> torch.equal(one.weight, other.weight)
+    True
+    """
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would seed the GPUs too and not restore them.
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def image_mlp(
+    shape: Sequence[int] = (1, 8, 8),
+    hidden: Sequence[int] = (100, 100),
+    classes: int = 10,
+    activation: str = "tanh",
+) -> nn.Sequential:
+    """A multilayer perceptron on flattened images, with PyTorch's initialization.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Channels, height and width of an image. Default: a digit's.
+    hidden : sequence of int
+        Units of the hidden layers. ``()`` is logistic regression. Default: two
+        of 100, as in the paper's code.
+    classes : int
+        Default 10.
+    activation : {"tanh", "relu"}
+        The paper's code has ``"relu"``, its replication tanh. Default ``"tanh"``.
+
+    Raises
+    ------
+    ValueError
+        If `activation` is unknown.
+
+    Examples
+    --------
+    >>> image_mlp(hidden=())
+    Sequential(
+      (0): Flatten(start_dim=1, end_dim=-1)
+      (1): Linear(in_features=64, out_features=10, bias=True)
+    )
+
+    See chapters 10 and 11.
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}")
+    sizes = [math.prod(shape), *hidden, classes]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])
+
+
+class ConvNet(nn.Sequential):
+    """A small convolutional network with BatchNorm, for images of 8 by 8 pixels.
+
+    Two 3 by 3 convolutions, the second with stride 2, each followed by BatchNorm
+    and ReLU; then one linear layer.
+
+    Parameters
+    ----------
+    channels : sequence of int
+        Of the two convolutions. Default 16 and 32.
+
+    Notes
+    -----
+    Inputs (rows, 1, 8, 8), logits (rows, 10).
+
+    Examples
+    --------
+    >>> ConvNet()(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 10])
+
+    See chapter 10.
+    """
+
+    def __init__(self, channels: Sequence[int] = (16, 32)) -> None:
+        first, second = channels
+        super().__init__(
+            nn.Conv2d(1, first, 3, padding=1, bias=False),
+            nn.BatchNorm2d(first),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(second),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(second * 4 * 4, 10),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 by 3 convolutions with BatchNorm, added to their input.
+
+    Where the shape changes, the input goes through a 1 by 1 convolution with BatchNorm.
+
+    Source: He et al. (2016), the basic block.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.residual(x) + self.shortcut(x))
+
+
+class ThinResNet(nn.Sequential):
+    """The paper's ResNet: 18 layers, but 16, 32, 64 and 128 channels.
+
+    A quarter of the usual channels, a 3 by 3 first convolution and no pooling
+    after it: made for images of 32 by 32 pixels.
+
+    Parameters
+    ----------
+    classes : int
+        Default 10.
+
+    Notes
+    -----
+    Inputs (rows, 3, 32, 32), logits (rows, classes). About 700,000 parameters.
+
+    Examples
+    --------
+    >>> ThinResNet().eval()(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
+
+    Source: He et al. (2016), with the widths of the code of Ash and Adams. See
+    chapter 11.
+    """
+
+    def __init__(self, classes: int = 10) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(3, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+        ]
+        for inputs, outputs in pairwise((16, 16, 32, 64, 128)):
+            layers += [
+                ResidualBlock(inputs, outputs, stride=1 if inputs == outputs else 2),
+                ResidualBlock(outputs, outputs, stride=1),
+            ]
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes))
