@@ -3,19 +3,16 @@
 - The role ``{quoted}`` marks a number that is somebody else's:
   ``{quoted}`60 % <pureai2021>``` shows "60 %" as a link to that entry of
   ``references.bib``. An unknown entry is a warning, and warnings are errors.
-- The role ``{seconds}`` gives the time that running a chapter took, as book/execute.py
-  noted it: ``{seconds}`05_shrink_perturb```.
 - Every page gets a description, taken from its first paragraph.
+- Every figure links to its picture.
 - Docstrings of wsp may name each other without the module: ``Table`` finds
   ``wsp.employees.Table``.
 - Thebe, which Jupyter Book always adds and which names another host, is left out.
-- Links to the repository appear where the repository is known.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +23,13 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
-from sphinx.util.docutils import ReferenceRole, SphinxRole
+from sphinx.util.docutils import ReferenceRole
 from sphinx.util.typing import ExtensionMetadata
 
 logger = logging.getLogger(__name__)
+
+# A picture that a cell drew. Its address is relative to the page, as a link's is.
+FIGURE = re.compile(r'(<img [^>]*src="((?:\.\./)*_images/[0-9a-f]{64}\.png)"[^>]*/>)')
 
 
 class quoted(nodes.inline):
@@ -49,22 +49,6 @@ class QuotedRole(ReferenceRole):
         node = quoted(self.rawtext, self.title, key=self.target)
         self.set_source_info(node)
         return [node], []
-
-
-class SecondsRole(SphinxRole):
-    """``chapter``: how long running it took, from book/seconds.json."""
-
-    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        path = Path(self.env.srcdir, "book", "seconds.json")
-        self.env.note_dependency(str(path))
-        noted = json.loads(path.read_text())["seconds"] if path.exists() else {}
-        if self.text not in noted:
-            logger.warning(
-                "seconds: book/seconds.json has no %r; run `make notebooks`",
-                self.text,
-                location=self.get_location(),
-            )
-        return [nodes.Text(f"{noted.get(self.text, '?')} seconds")], []
 
 
 class ResolveQuoted(SphinxPostTransform):
@@ -139,6 +123,14 @@ def add_description(
             return
 
 
+def link_figures(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Let a figure be opened alone: on a phone that is how to read what is small in it."""
+    if "body" in context:
+        context["body"] = FIGURE.sub(r'<a class="figure-alone" href="\2">\1</a>', context["body"])
+
+
 def mend_roles(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
@@ -158,19 +150,6 @@ def drop_thebe(app: Sphinx, config: Config) -> None:
     ]
 
 
-def link_repository(app: Sphinx, config: Config) -> None:
-    """Offer "report an error" where a published build knows its repository."""
-    repository = os.environ.get("GITHUB_REPOSITORY")
-    if repository:
-        server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
-        config.html_theme_options.update(
-            repository_url=f"{server}/{repository}",
-            repository_branch="main",
-            use_repository_button=True,
-            use_issues_button=True,
-        )
-
-
 def drop_source_maps(app: Sphinx, exception: Exception | None) -> None:
     """Maps of the theme's sources are 40 % of the site and help no reader."""
     if exception is None and app.builder.format == "html":
@@ -181,12 +160,11 @@ def drop_source_maps(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_node(quoted)
     app.add_role("quoted", QuotedRole())
-    app.add_role("seconds", SecondsRole())
     app.add_post_transform(ResolveQuoted)
     app.connect("config-inited", drop_thebe)
-    app.connect("config-inited", link_repository)
     app.connect("missing-reference", find_in_wsp)
     app.connect("html-page-context", add_description)
+    app.connect("html-page-context", link_figures)
     app.connect("html-page-context", mend_roles)
     app.connect("build-finished", drop_source_maps)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
