@@ -8,7 +8,7 @@ finished chunk of tables goes to the file at once; the same command goes on from
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -112,8 +112,8 @@ def train_chunk(
     inputs, labels = (torch.stack(columns)[lanes] for columns in zip(*test))
     stacked = Table(*(torch.cat(columns) for columns in zip(*train)))
 
-    def fit(ensembles: Mapping[Any, Ensemble], rows: int, name: str, read_at: Sequence[int]) -> Any:
-        """Train in the same orders; after each epoch of `read_at` yield it and what to count."""
+    def fit(ensembles: Mapping[str, Ensemble], rows: int, name: str, read_at: Sequence[int]) -> Iterator[int]:
+        """Train all in the same orders; stop after each epoch of `read_at` to say so."""
         orders = [stream(seed, name) for _, seed in pairs]
         for epoch in range(1, max(read_at) + 1):
             order = torch.stack([torch.randperm(rows, generator=generator) for generator in orders])
