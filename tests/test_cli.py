@@ -244,6 +244,20 @@ def test_check_says_yes(
     )
 
 
+@pytest.mark.parametrize("what", ["nothing", "count"])
+def test_check_as_json(
+    what: str, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = found if what == "nothing" else change(found, what)
+    monkeypatch.setattr(cli, "run_arms", lambda *_, **__: {})
+    monkeypatch.setattr(cli, "describe", lambda *_: trained)
+    code, printed, complained = asked("--check", "--json", "--device", "cpu", capsys=capsys)
+    said = json.loads(printed)
+    assert (code, complained) == (int(what == "count"), "")
+    assert said["same"] is (what == "nothing") and len(said["differences"]) == code
+    assert said["figures"] == trained["figures"]
+
+
 def change(found: dict[str, Any], what: str) -> dict[str, Any]:
     """The figures of a machine that differs in one respect."""
     other = copy.deepcopy(found)

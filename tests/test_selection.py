@@ -228,6 +228,14 @@ def test_interrupted_the_same_command_goes_on(
     assert len(searched) == 3
 
 
+def test_a_finished_selection_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = employees.find("results/table_search.json")
+    monkeypatch.setattr(selection, "search", lambda *_: pytest.fail("it was started"))
+    before = path.read_bytes()
+    assert select(path)["winner"] == load_json(path)["winner"]
+    assert path.read_bytes() == before
+
+
 def test_another_search_s_file_is_left_alone(small: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "search.json"
     with pytest.raises(ValueError, match="no table held"):

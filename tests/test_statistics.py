@@ -175,6 +175,29 @@ def test_variance_components_come_back() -> None:
     assert found["test_rows_40"] == pytest.approx(100 * sqrt(0.7 * 0.3 / 40), rel=0.01)
 
 
+def test_variance_components_of_real_answers() -> None:
+    """Right or wrong, row by row: seeds of a table share its rows and disagree on some."""
+    random = np.random.default_rng(7)
+    tables, seeds, rows, easy = 2000, 4, 500, 0.6
+    # Two rows in five are a toss-up for every seed; on the others all seeds agree. The chance of
+    # a toss-up moves from table to table and from seed to seed.
+    chance = 0.5 + random.normal(0, 0.1, (tables, 1)) + random.normal(0, 0.05, (tables, seeds))
+    tossed = random.binomial(rows, 1 - easy, (tables, 1))
+    right = (rows - tossed) + random.binomial(tossed, chance.clip(0, 1))
+    disagreement = (1 - easy) * 2 * 0.5 * 0.5
+    found = variance_components(100 * right / rows, rows, disagreement)
+    assert found["table"] == pytest.approx(100 * (1 - easy) * 0.1, rel=0.04)
+    assert found["seed"] == pytest.approx(100 * (1 - easy) * 0.05, rel=0.04)
+    without = variance_components(100 * right / rows, rows)
+    assert without["seed"] > 1.2 * found["seed"]  # the rows would pass for the seed
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_variance_components_refuse_a_disagreement_that_is_no_share(share: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1, not"):
+        variance_components(np.ones((2, 2)), 40, share)
+
+
 def test_variance_components_are_the_analysis_of_variance() -> None:
     accuracy = np.array([[70.0, 72.0, 71.0], [60.0, 61.0, 65.0], [80.0, 75.0, 79.0]])
     within = sum(((row - row.mean()) ** 2).sum() for row in accuracy) / 6

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from conftest import ROOT
 from wsp import employees, retraining, sweep
 from wsp.__main__ import main
-from wsp.results import load_json, save_json
+from wsp.results import code_hash, load_json, made_by_todays_code, save_json
 from wsp.retraining import ARMS, ARTICLE, MAX_SEED, run_arms
 
 # The command line with short arms and chunks of SIZE. Each process counts other cores, as hosts may;
@@ -239,7 +239,21 @@ def test_threads_and_provenance(pinned: dict[str, Any]) -> None:
     found = sweep.sweep(pinned, command="python -m wsp sweep --seeds 5")
     assert torch.get_num_threads() == 2 == found["provenance"]["threads"]
     assert found["provenance"]["command"] == "python -m wsp sweep --seeds 5"
-    assert found["provenance"]["code"] == found["specification"]["code"]
+    assert found["provenance"]["code"] == code_hash(sweep.MODULES)
+    assert "earlier_code" not in found["provenance"]
+
+
+@pytest.mark.usefixtures("short_arms")
+def test_going_on_with_other_code_is_noted(pinned: dict[str, Any], tmp_path: Path) -> None:
+    whole = sweep.sweep(pinned, tmp_path / "whole.json")
+    sweep.sweep(pinned, tmp_path / "parts.json", pairs=[(0, 0), (0, 1)])
+    begun = load_json(tmp_path / "parts.json")
+    begun["provenance"]["code"] = "0" * 12  # as if the code had changed since
+    save_json(tmp_path / "parts.json", begun)
+    found = sweep.sweep(pinned, tmp_path / "parts.json")
+    assert found["correct"] == whole["correct"]
+    assert found["provenance"]["earlier_code"] == ["0" * 12]
+    assert not made_by_todays_code(found["provenance"]) and made_by_todays_code(whole["provenance"])
 
 
 @pytest.mark.usefixtures("short_arms", "two_threads")
@@ -364,7 +378,6 @@ def damage(kind: str, content: bytes) -> bytes:
         del whole[kind.split()[-1]]
     for key, value in {
         "other version": ("format", "wsp sweep 0"),
-        "other code": ("code", "0" * 12),
         "other seeds": ("seeds", 3),
         "other rate": ("learning_rate", 0.02),
         "other arms": ("arms", ["cold"]),
@@ -399,7 +412,6 @@ def damage(kind: str, content: bytes) -> bytes:
         "article",
         "no specification",
         "other version",
-        "other code",
         "other seeds",
         "other rate",
         "other arms",

@@ -8,13 +8,14 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 
-from wsp import checkpoints, employees, retraining, selection, statistics, sweep
+from wsp import checkpoints, decide, employees, retraining, rounds, selection, statistics, sweep
 from wsp.network import save_network
 from wsp.results import provenance, save_json, stored
 from wsp.retraining import ARMS, ARTICLE, SEED, Result, run_arms
@@ -79,25 +80,33 @@ def print_article(found: dict[str, Any]) -> None:
         )
 
 
-def check(found: dict[str, Any]) -> bool:
-    """Say whether these are the book's numbers, and where not, what differs."""
-    book = stored("article")
-    same = True
+def differences(found: dict[str, Any], book: dict[str, Any]) -> list[str]:
+    """A line for every arm whose figures are not the book's."""
+    lines = []
     for kind in ("figures", "controls"):
         for key, expected in book[kind].items():
             line = found[kind][key]
             apart = abs(line["test_loss"] - expected["test_loss"])
             if line["correct"] != expected["correct"] or not apart <= LOSS_TOLERANCE:
-                same = False
-                print(
+                lines.append(
                     f"{key}: {line['correct']} of {line['of']} correct, test loss "
                     f"{line['test_loss']:.12f}; the book has {expected['correct']} and "
                     f"{expected['test_loss']:.12f}"
                 )
-    if same:
+    return lines
+
+
+def check(found: dict[str, Any], as_json: bool) -> bool:
+    """Say whether these are the book's numbers, and where not, what differs."""
+    book = stored("article")
+    lines = differences(found, book)
+    if as_json:
+        print(json.dumps(found | {"same": not lines, "differences": lines}))
+        return not lines
+    if not lines:
         print("Yes: every arm gives the book's counts, and its test loss to 1e-9.")
         return True
-    print("No: the arms above differ.")
+    print(*lines, "No: the arms above differ.", sep="\n")
     for what in ("torch", "device", "dtype", "seed"):
         if found[what] != book[what]:
             print(f"  {what}: {found[what]} here, {book[what]} in the book")
@@ -111,7 +120,7 @@ def run_article(args: argparse.Namespace) -> int:
     train, test = employees.load_train(), employees.load_test()
     found = describe(run_arms(train, test, args.seed, device=device), args.seed, device)
     if args.check:
-        return 0 if check(found) else 1
+        return 0 if check(found, args.json) else 1
     if args.json:
         print(json.dumps(found))
     else:
@@ -156,6 +165,13 @@ def run_select(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_decide(args: argparse.Namespace) -> int:
+    command = f"python -m wsp decide --tables {args.tables} --seeds {args.seeds}"
+    found = decide.decide(decide.specification(args.tables, args.seeds), args.out, command=command)
+    print(decide.as_text(found))
+    return 0
+
+
 def run_store(args: argparse.Namespace) -> int:
     """Write what the book keeps of the pinned run: its figures and its first network."""
     train, test = employees.load_train(), employees.load_test()
@@ -166,6 +182,10 @@ def run_store(args: argparse.Namespace) -> int:
     save_json(args.folder / "results" / "article.json", found | {"provenance": source})
     save_network(results["initial"].network, args.folder / "first_100.pt")
     return 0
+
+
+def run_rounds(args: argparse.Namespace, data: str) -> int:
+    return rounds.run(args, data, device_named(args.device))
 
 
 class Parser(argparse.ArgumentParser):
@@ -182,7 +202,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Train the article's four arms and six controls on the employee table.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
-    parser.add_argument("--check", action="store_true", help="are these the book's numbers?")
+    parser.add_argument("--check", action="store_true", help="are these the book's numbers? exit code 1 if not")
     parser.add_argument("--seed", type=int, default=SEED, help="default: the book's, %(default)s")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(run=run_article)
@@ -228,6 +248,17 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--write", type=Path, metavar="FOLDER", help="write the two CSV files here")
     command.set_defaults(run=run_select)
 
+    command = commands.add_parser(
+        "decide",
+        help="cold, warm, or shrink and perturb: by what is new and what training may cost",
+        description="The experiment behind chapter 13's decision figure. Interrupted, the same "
+        "command goes on.",
+    )
+    command.add_argument("--tables", type=int, default=160, help="fresh tables; default %(default)s")
+    command.add_argument("--seeds", type=int, default=4, help="on every table; default %(default)s")
+    command.add_argument("--out", type=Path, default=Path("data/results/decision.json"))
+    command.set_defaults(run=run_decide)
+
     command = commands.add_parser("store", help="store the figures that --check compares with")
     command.add_argument("--folder", type=Path, default=Path("data"))
     command.set_defaults(run=run_store)
@@ -239,6 +270,19 @@ def make_parser() -> argparse.ArgumentParser:
     )
     checkpoints.add_arguments(command)
     command.set_defaults(run=checkpoints.run)
+
+    for name, data, what in (
+        ("digits", "digits", "scikit-learn's digits arrive"),
+        ("cifar", "cifar10", "CIFAR-10 arrives"),
+    ):
+        command = commands.add_parser(
+            name,
+            help=f"the starts while {what} in rounds",
+            description=f"Train the starts while {what} in rounds, by the paper's stop rule, over "
+            "random splits. Interrupted, the same command goes on.",
+        )
+        rounds.add_arguments(command, data)
+        command.set_defaults(run=partial(run_rounds, data=data))
     return parser
 
 

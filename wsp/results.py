@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,17 @@ def code_hash(modules: Iterable[str]) -> str:
     return digest.hexdigest()[:12]
 
 
+def made_by_todays_code(made: Mapping[str, Any]) -> bool:
+    """Whether all parts of a result come from what its modules do today.
+
+    Examples
+    --------
+    >>> made_by_todays_code(provenance("python -m wsp", ["network"], seconds=1.0))
+    True
+    """
+    return bool(code_hash(made["modules"]) == made["code"]) and not made.get("earlier_code")
+
+
 def processor() -> str:
     """The name of this machine's processor, as far as the system tells."""
     try:
@@ -97,14 +108,35 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def provenance(command: str, modules: Iterable[str], seconds: float, device: str = "cpu") -> dict[str, Any]:
-    """What made a result: command, code, versions, machine, time, date."""
+def provenance(
+    command: str,
+    modules: Iterable[str],
+    seconds: float,
+    device: str = "cpu",
+    before: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What made a result: command, code, versions, machine, time, date.
+
+    Where a run goes on from what another left, `before` is the provenance of that
+    one. Hashes of code that made earlier parts are then kept as ``earlier_code``.
+
+    Examples
+    --------
+    >>> first = provenance("python -m wsp", ["network"], seconds=1.0)
+    >>> "earlier_code" in provenance("python -m wsp", ["network"], seconds=2.0, before=first)
+    False
+    >>> provenance("python -m wsp", ["training"], seconds=2.0, before=first)["earlier_code"] == [first["code"]]
+    True
+    """
     modules = sorted(modules)
+    code = code_hash(modules)
+    earlier = set() if before is None else {before["code"], *before.get("earlier_code", [])} - {code}
     where = torch.cuda.get_device_name() if device.startswith("cuda") else processor()
     return {
         "command": command,
         "modules": modules,
-        "code": code_hash(modules),
+        "code": code,
+        **({"earlier_code": sorted(earlier)} if earlier else {}),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,

@@ -21,7 +21,7 @@ import torch
 from wsp import employees
 from wsp.employees import TEST_ROWS, TRAIN_ROWS, Table
 from wsp.ensemble import Ensemble
-from wsp.results import code_hash, load_json, provenance, save_json
+from wsp.results import load_json, provenance, save_json
 from wsp.retraining import ARMS, ARTICLE, Arm
 from wsp.sweep import in_chunks, run_chunks, samples_per_lane, train_lanes
 from wsp.training import LEARNING_RATE
@@ -228,7 +228,8 @@ def select(
 ) -> dict[str, Any]:
     """Run the whole selection, or what is left of it; store the log in `out`.
 
-    Every table tried is stored at once, so the same command goes on from there.
+    Every table tried is stored at once, so the same command goes on from there. A
+    selection that is finished is returned as it was stored.
     The tables of the first search compete; the others are searched with an
     eighth of the tables, to report how it would have gone elsewhere.
 
@@ -250,14 +251,20 @@ def select(
         "seeds": seeds,
         "draws": draws,
         "searches": [list(pair) for pair in searches],
-        "code": code_hash(MODULES),
     }
-    found: dict[str, Any] = {"settings": settings, "log": [], "seconds": 0.0}
+    found: dict[str, Any] = {"settings": settings, "log": [], "provenance": None}
     if Path(out).exists():
         found = load_json(out)
     if not isinstance(found, dict) or found.get("settings") != settings:
         raise ValueError(f"{out}: holds another selection; name another file or move this one away")
-    before = found["seconds"]
+    if "winner" in found:
+        return found
+    before = found["provenance"]
+
+    def save() -> None:
+        seconds = (before["seconds"] if before else 0.0) + time.perf_counter() - start
+        found["provenance"] = provenance(command, MODULES, seconds, before=before)
+        save_json(out, found)
 
     for k, (label_noise, learning_rate) in enumerate(searches):
         here = {"label_noise": label_noise, "learning_rate": learning_rate}
@@ -265,8 +272,7 @@ def select(
         numbers = [t for t in range(tables if k == 0 else max(1, tables // 8)) if t not in done]
         for record in search(numbers, seeds, draws, label_noise, learning_rate):
             found["log"].append({**here, **record})
-            found["seconds"] = before + time.perf_counter() - start
-            save_json(out, found)
+            save()
 
     label_noise, learning_rate = searches[0]
     here = {"label_noise": label_noise, "learning_rate": learning_rate}
@@ -310,13 +316,11 @@ def select(
             "moved": float(verdict["moved"][first]),
             "gap": float(verdict["gap"][first]),
         },
-        "seconds": before + time.perf_counter() - start,
     }
     for entry in found["log"]:  # the losers' rows would only fill the file
         if entry is not record:
             entry.pop("rows", None)
-    found["provenance"] = provenance(command, MODULES, found["seconds"])
-    save_json(out, found)
+    save()
     return found
 
 

@@ -148,7 +148,9 @@ def simultaneous(
     }
 
 
-def variance_components(accuracy: Floats, test_rows: int) -> dict[str, float]:
+def variance_components(
+    accuracy: Floats, test_rows: int, disagreement: float = 0.0
+) -> dict[str, float]:
     """How much of an accuracy's variance is the table, the seed, the test rows.
 
     Parameters
@@ -156,6 +158,10 @@ def variance_components(accuracy: Floats, test_rows: int) -> dict[str, float]:
     accuracy : array (tables, seeds)
         In percent, on `test_rows` rows drawn anew with every table.
     test_rows : int
+    disagreement : float
+        Share of rows on which exactly one of two seeds is right. The seeds of a table
+        share its test rows, so rows add to their differences only where they disagree:
+        half of this share a seed. Default 0: all that the rows do is the table's.
 
     Returns
     -------
@@ -174,14 +180,17 @@ def variance_components(accuracy: Floats, test_rows: int) -> dict[str, float]:
     accuracy = np.asarray(accuracy, dtype=float)
     if accuracy.ndim != 2 or min(accuracy.shape) < 2:
         raise ValueError(f"need at least 2 tables × 2 seeds, not an array of shape {accuracy.shape}")
+    if not 0 <= disagreement <= 1:
+        raise ValueError(f"disagreement is a share of rows, from 0 to 1, not {disagreement}")
     p = accuracy.mean() / 100
-    sampling = 100**2 * p * (1 - p) / test_rows
-    seeds = accuracy.var(axis=1, ddof=1).mean()
-    # The seeds of one table share its test rows, so their sampling error is the table's.
-    tables = accuracy.mean(axis=1).var(ddof=1) - seeds / accuracy.shape[1] - sampling
+    # What the choice of test rows does to an accuracy: in part to each seed alone, the rest to all.
+    alone = 100**2 * disagreement / 2 / test_rows
+    together = 100**2 * p * (1 - p) / test_rows - alone
+    within = accuracy.var(axis=1, ddof=1).mean()
+    tables = accuracy.mean(axis=1).var(ddof=1) - within / accuracy.shape[1] - together
     return {
         "table": float(max(tables, 0.0) ** 0.5),
-        "seed": float(seeds**0.5),
+        "seed": float(max(within - alone, 0.0) ** 0.5),
         "test_rows_40": float((100**2 * p * (1 - p) / 40) ** 0.5),
     }
 
@@ -298,7 +307,8 @@ def summarize(sweep: Mapping[str, Any]) -> dict[str, Any]:
     -------
     dict
         `arms`: mean, sd and quantiles of the accuracy (percent) over all (table,
-        seed) pairs; `paired`: mean difference (points), its 95 % interval, and
+        seed) pairs; `paired`: mean difference (points), its 95 % interval (of
+        this difference alone: see :func:`simultaneous` for several at once), and
         the shares of wins, ties and losses; `unit`: "table" or "seed".
     """
     tables, accuracy = accuracies(sweep)
@@ -337,6 +347,7 @@ def as_text(summary: Mapping[str, Any]) -> str:
         lines.append(f"{key:22s}{arm['mean']:8.2f}{sd:>8s}{quantiles}")
     lines += [
         "",
+        "each interval alone covers with 95 % confidence; for several at once they would be wider",
         f"{'difference, points':40s}{'mean':>8s}{'95 % interval':>20s}   win / tie / loss",
     ]
     for name, pair in summary["paired"].items():

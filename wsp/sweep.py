@@ -23,7 +23,7 @@ from wsp import employees
 from wsp.employees import Table
 from wsp.ensemble import Ensemble
 from wsp.network import MLP
-from wsp.results import code_hash, load_json, provenance, save_json
+from wsp.results import load_json, provenance, save_json
 from wsp.retraining import OLD_ROWS, Arm, check_seed, find_arms, runs, start_network, stream
 from wsp.training import BATCH_SIZE, LEARNING_RATE, progress_wanted
 
@@ -326,7 +326,6 @@ def specification(
         "test_rows": test_rows if tables else employees.TEST_ROWS,
         "label_noise": label_noise if tables else None,
         "learning_rate": learning_rate,
-        "code": code_hash(MODULES),
     }
 
 
@@ -354,6 +353,7 @@ def load_sweep(path: str | Path, spec: dict[str, Any] | None = None) -> dict[str
             all(len(content["correct"][key]) == len(content["pairs"]) for key in found["arms"])
             and content["curves"]
             and content["provenance"]["seconds"] >= 0
+            and content["provenance"]["code"]
         )
     except (KeyError, TypeError):
         whole = False
@@ -412,7 +412,7 @@ def sweep(
 
     stored = load_sweep(out, spec) if out is not None and Path(out).exists() else None
     done = {tuple(pair) for pair in stored["pairs"]} if stored else set()
-    seconds_before = stored["provenance"]["seconds"] if stored else 0.0
+    before = stored["provenance"] if stored else None
     workers = torch.get_num_threads() if device == "cpu" else 1
     if together:  # rank 0 knows the file; the others may be on another host, with other cores
         known: list[Any] = [done, workers]
@@ -445,8 +445,8 @@ def sweep(
         records = [part for part in parts if part is not None]
         total = merge([*([total] if total else []), *records])
         total["specification"] = spec
-        seconds = seconds_before + time.perf_counter() - start
-        total["provenance"] = provenance(command, MODULES, seconds, device) | {"threads": workers}
+        seconds = (before["seconds"] if before else 0.0) + time.perf_counter() - start
+        total["provenance"] = provenance(command, MODULES, seconds, device, before) | {"threads": workers}
         if out is not None:
             save_json(out, total)
     return total if total is not None else {"specification": spec}
