@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 
-from wsp import checkpoints, decide, employees, retraining, rounds, selection, statistics, sweep
+from wsp import checkpoints, decide, employees, grid, retraining, rounds, selection, statistics, sweep
 from wsp.network import save_network
 from wsp.results import provenance, save_json, stored
 from wsp.retraining import ARMS, ARTICLE, SEED, Result, run_arms
@@ -151,6 +151,21 @@ def run_sweep(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_grid(args: argparse.Namespace) -> int:
+    spec = grid.specification(
+        args.tables,
+        args.seeds,
+        lamdas=args.lamdas,
+        sigmas=args.sigmas,
+        test_rows=args.test_rows,
+        label_noise=args.label_noise,
+        learning_rate=args.learning_rate,
+    )
+    found = grid.grid(spec, args.out, command="python -m wsp " + shlex.join(sys.argv[1:]))
+    print(grid.as_text(found))
+    return 0
+
+
 def run_select(args: argparse.Namespace) -> int:
     found = selection.select(
         args.out,
@@ -202,7 +217,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Train the article's four arms and six controls on the employee table.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
-    parser.add_argument("--check", action="store_true", help="are these the book's numbers? exit code 1 if not")
+    parser.add_argument("--check", action="store_true", help="are these the book's numbers? if not, exit 1")
     parser.add_argument("--seed", type=int, default=SEED, help="default: the book's, %(default)s")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(run=run_article)
@@ -234,6 +249,23 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     command.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     command.set_defaults(run=run_sweep)
+
+    command = commands.add_parser(
+        "grid",
+        help="the map of lamda and sigma over fresh tables",
+        description="Shrink and perturb with every pair of lamda and sigma, over fresh tables.",
+    )
+    command.add_argument("--tables", type=int, required=True, help="fresh tables")
+    command.add_argument("--seeds", type=int, default=2, help="on each of them; default %(default)s")
+    command.add_argument("--lamdas", type=float, nargs="+", default=grid.LAMDAS, metavar="LAMDA")
+    command.add_argument("--sigmas", type=float, nargs="+", default=grid.SIGMAS, metavar="SIGMA")
+    command.add_argument("--test-rows", type=int, default=2000, help="default %(default)s")
+    command.add_argument(
+        "--label-noise", type=float, default=employees.LABEL_NOISE, help="default %(default)s"
+    )
+    command.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="default %(default)s")
+    command.add_argument("--out", type=Path, help="store here after every chunk; go on from here")
+    command.set_defaults(run=run_grid)
 
     command = commands.add_parser(
         "select",
@@ -291,7 +323,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     try:
         return int(args.run(args))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"wsp: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -375,7 +375,13 @@ def fit(
     best, best_epoch, epoch, step, share = -1.0, 0, 0, 0, 0.0
     start = time.perf_counter()
     try:
-        with tqdm(total=max_epochs, desc=label, unit="epoch", disable=not progress_wanted()) as bar:
+        with tqdm(
+            total=max_epochs,
+            desc=label,
+            unit="epoch",
+            leave=None,  # not under the bar of an experiment
+            disable=not progress_wanted(),
+        ) as bar:
             while share < stop_at and epoch < max_epochs and epoch - best_epoch < patience:
                 epoch += 1
                 correct = torch.zeros((), dtype=torch.int64, device=table.labels.device)
