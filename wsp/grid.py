@@ -21,7 +21,7 @@ from torch import Tensor
 
 from wsp import employees
 from wsp.ensemble import Ensemble
-from wsp.results import code_hash, load_json, provenance, save_json
+from wsp.results import load_json, provenance, save_json
 from wsp.retraining import HALF, Arm
 from wsp.sweep import draw_tables, fresh_tables, run_chunks, samples_per_lane, train_lanes
 from wsp.training import LEARNING_RATE
@@ -117,7 +117,6 @@ def specification(
         "label_noise": label_noise,
         "learning_rate": learning_rate,
         "epochs": list(READ_AT),
-        "code": code_hash(MODULES),
     }
 
 
@@ -235,7 +234,7 @@ def load_grid(path: str | Path, spec: Mapping[str, Any]) -> dict[str, Any]:
     """Read a map's file; ``ValueError`` if it is not the one that `spec` describes."""
     content = load_json(path)
     if not isinstance(content, dict) or content.get("specification") != spec:
-        raise ValueError(f"{path}: holds something else, or an older version's map; name another file")
+        raise ValueError(f"{path}: holds something else; name another file or move this one away")
     return content
 
 
@@ -282,7 +281,7 @@ def grid(
     """
     start = time.perf_counter()
     total = load_grid(out, spec) if out is not None and Path(out).exists() else None
-    seconds_before = total["provenance"]["seconds"] if total else 0.0
+    before = total["provenance"] if total else None
     wanted = fresh_tables(spec["tables"]) if tables is None else tables
     left = [number for number in wanted if total is None or number not in total["tables"]]
     chunks = [left[k : k + CHUNK] for k in range(0, len(left), CHUNK)]
@@ -290,8 +289,8 @@ def grid(
     samples = len(left) * spec["seeds"] * samples_per_lane(arms, employees.TRAIN_ROWS)
     for part in run_chunks(partial(train_chunk, spec=spec), chunks, samples, "map"):
         total = merge([total, part] if total else [part])
-        seconds = seconds_before + time.perf_counter() - start
-        total |= {"specification": spec, "provenance": provenance(command, MODULES, seconds)}
+        seconds = (before["seconds"] if before else 0.0) + time.perf_counter() - start
+        total |= {"specification": spec, "provenance": provenance(command, MODULES, seconds, before=before)}
         if out is not None:
             save_json(out, total)
     if total is None:
@@ -312,7 +311,8 @@ def accuracy(found: Mapping[str, Any], name: str) -> Floats:
     """
     counts = found["initial"] if name == "initial" else found["correct"][name]
     spec = found["specification"]
-    return np.asarray(counts, dtype=float) * (100 / (spec["seeds"] * spec["test_rows"]))
+    percent: Floats = 100 * np.array(counts, dtype=float) / (spec["seeds"] * spec["test_rows"])
+    return percent
 
 
 def halves(found: Mapping[str, Any]) -> tuple[slice, slice]:
