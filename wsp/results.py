@@ -125,7 +125,8 @@ def provenance(
     >>> first = provenance("python -m wsp", ["network"], seconds=1.0)
     >>> "earlier_code" in provenance("python -m wsp", ["network"], seconds=2.0, before=first)
     False
-    >>> provenance("python -m wsp", ["training"], seconds=2.0, before=first)["earlier_code"] == [first["code"]]
+    >>> other = provenance("python -m wsp", ["training"], seconds=2.0, before=first)
+    >>> other["earlier_code"] == [first["code"]]
     True
     """
     modules = sorted(modules)
