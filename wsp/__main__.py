@@ -15,7 +15,18 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 
-from wsp import checkpoints, decide, employees, grid, retraining, rounds, selection, statistics, sweep
+from wsp import (
+    checkpoints,
+    decide,
+    employees,
+    grid,
+    remedies,
+    retraining,
+    rounds,
+    selection,
+    statistics,
+    sweep,
+)
 from wsp.network import save_network
 from wsp.results import provenance, save_json, stored
 from wsp.retraining import ARMS, ARTICLE, SEED, Result, run_arms
@@ -187,6 +198,21 @@ def run_decide(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_remedies(args: argparse.Namespace) -> int:
+    found = remedies.run_remedies(
+        args.keys or remedies.REMEDIES,
+        args.folder,
+        args.tables,
+        args.seeds,
+        label_noise=args.label_noise,
+    )
+    for key, content in found.items():
+        for plan in content["correct"]:
+            end = remedies.curves(content, plan)[:, -1].mean()
+            print(f"{key:22s} {plan:12s} {end:6.2f} % after {remedies.EPOCHS} epochs")
+    return 0
+
+
 def run_store(args: argparse.Namespace) -> int:
     """Write what the book keeps of the pinned run: its figures and its first network."""
     train, test = employees.load_train(), employees.load_test()
@@ -290,6 +316,21 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--seeds", type=int, default=4, help="on every table; default %(default)s")
     command.add_argument("--out", type=Path, default=Path("data/results/decision.json"))
     command.set_defaults(run=run_decide)
+
+    command = commands.add_parser(
+        "remedies",
+        help="the obvious fixes of chapter 9 over fresh tables",
+        description="Carry out remedies over fresh tables, each stored in a file of its own. "
+        "Interrupted, or with more tables, the same command goes on.",
+    )
+    command.add_argument("keys", nargs="*", metavar="REMEDY", help="default: all")
+    command.add_argument("--tables", type=int, default=200, help="fresh tables; default %(default)s")
+    command.add_argument("--seeds", type=int, default=2, help="on every table; default %(default)s")
+    command.add_argument(
+        "--label-noise", type=float, default=employees.LABEL_NOISE, help="default %(default)s"
+    )
+    command.add_argument("--folder", type=Path, default=Path("data/results"), help="default %(default)s")
+    command.set_defaults(run=run_remedies)
 
     command = commands.add_parser("store", help="store the figures that --check compares with")
     command.add_argument("--folder", type=Path, default=Path("data"))
