@@ -2,6 +2,7 @@
 
     python benchmarks/shrink_perturb.py                      # a table in Markdown
     python benchmarks/shrink_perturb.py --json result.json   # and the figures in a file
+    python benchmarks/shrink_perturb.py --readme result.json # that file's table into benchmarks/README.md
 
 All candidates take turns, round after round, in one process, so that a busy moment of the
 machine hits them alike. A time is the least over the rounds; a ratio is of two such times.
@@ -10,10 +11,10 @@ machine hits them alike. A time is the least over the rounds; a ratio is of two 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -27,7 +28,10 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from wsp.perturb import perturbed_parameters, shrink_perturb_
+from wsp.results import load_json, provenance, save_json
 
+FORMAT = "wsp benchmark shrink_perturb 1"
+MODULES = ("_checks", "_shards", "perturb")
 LAMDA, SIGMA = 0.999, 0.001  # the weights stay of ordinary size, however many rounds
 LARGE = (4, 2048)  # layers, width: 16.8 million weights
 SMALL = (512, 64)  # 2.1 million weights in many small matrices: what a call costs shows
@@ -90,9 +94,7 @@ def physicsnemo(net: nn.Module) -> Callable[[], object] | None:
     function = _physicsnemo_function()
     if function is None:
         return None
-    return lambda: function(
-        net, LAMDA, SIGMA, noise="normal", include=lambda name, p: p.dim() >= 2
-    )
+    return lambda: function(net, LAMDA, SIGMA, noise="normal", include=lambda name, p: p.dim() >= 2)
 
 
 def _physicsnemo_function() -> Callable[..., object] | None:
@@ -114,9 +116,7 @@ def _physicsnemo_function() -> Callable[..., object] | None:
     return module.shrink_and_perturb_  # type: ignore[no-any-return]
 
 
-def least_seconds(
-    candidates: dict[str, Callable[[], object]], rounds: int, device: str
-) -> dict[str, float]:
+def least_seconds(candidates: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, float]:
     """The least time of each candidate over rounds in which they take turns."""
 
     def seconds(run: Callable[[], object]) -> float:
@@ -191,28 +191,9 @@ def measure(device: str, rounds: int) -> dict[str, Any]:
     slow = time.perf_counter() - start
     results["loop"] = {"weights": LOOP[0] * LOOP[1] ** 2, "seconds": {**fast, "element_loop": slow}}
     results["extra_mib"] = {
-        dtype: extra_megabytes_in_a_new_process(device, dtype)
-        for dtype in ("float32", "bfloat16", "float64")
+        dtype: extra_megabytes_in_a_new_process(device, dtype) for dtype in ("float32", "bfloat16", "float64")
     }
     return results
-
-
-def provenance(device: str, load: tuple[float, ...] | None) -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].partition(":")[2].strip() if names else cpu
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else cpu,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "load_before": load and round(load[0], 2),
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 NAMES = {
@@ -224,42 +205,79 @@ NAMES = {
 }
 
 
-def table(results: dict[str, Any], device: str) -> str:
-    """The figures in Markdown, and whether each requirement is met."""
+def markdown(result: dict[str, Any]) -> str:
+    """The figures as a table, whether each requirement is met, and the machine below."""
     lines = ["| network | candidate | ms | ns a weight | times ours |", "|---|---|--:|--:|--:|"]
     for key, title in (
         ("large", f"{LARGE[0]} matrices of {LARGE[1]} x {LARGE[1]}"),
         ("small", f"{SMALL[0]} matrices of {SMALL[1]} x {SMALL[1]}"),
         ("loop", f"one matrix of {LOOP[1]} x {LOOP[1]}"),
     ):
-        n, seconds = results[key]["weights"], results[key]["seconds"]
+        n, seconds = result[key]["weights"], result[key]["seconds"]
         for name, value in seconds.items():
             ratio = value / seconds["ours"]
             lines.append(
-                f"| {title} | {NAMES[name]} | {value * 1e3:,.2f} | {value / n * 1e9:,.2f} "
-                f"| {ratio:,.2f} |"
+                f"| {title} | {NAMES[name]} | {value * 1e3:,.2f} | {value / n * 1e9:,.2f} | {ratio:,.2f} |"
             )
     lines += ["", "| requirement | limit | measured | |", "|---|--:|--:|---|"]
-    for title, limit, value, met in requirements(results, device):
+    for title, limit, value, met in requirements(result):
         shown = "not measured" if value is None else f"{value:,.2f}"
         lines.append(f"| {title} | {limit} | {shown} | {'met' if met else 'NOT MET'} |")
-    return "\n".join([*lines, *results["skipped"]])
+    made = result["provenance"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return "\n".join(
+        [
+            *lines,
+            "",
+            *(f"- {line}" for line in result["skipped"]),
+            f"float32; the least of {result['rounds']} rounds. {made['processor']}, "
+            f"{made['threads']} threads, {result['capability']}, load {result['load_before']} before; "
+            f"Python {made['python']}, {versions}; {made['date']}; code {made['code']}.",
+        ]
+    )
 
 
-def requirements(
-    results: dict[str, Any], device: str
-) -> list[tuple[str, str, float | None, bool]]:
-    large, loop = results["large"]["seconds"], results["loop"]["seconds"]
-    limit = LIMITS["floor, CUDA" if device == "cuda" else "floor, CPU"]
+def requirements(result: dict[str, Any]) -> list[tuple[str, str, float | None, bool]]:
+    """What the design asks for: title, limit, what was measured, whether it is met."""
+    large, loop = result["large"]["seconds"], result["loop"]["seconds"]
+    on_cuda = result["provenance"]["device"] == "cuda"
+    limit = LIMITS["floor, CUDA" if on_cuda else "floor, CPU"]
     to_floor, to_loop = large["ours"] / large["floor"], loop["element_loop"] / loop["ours"]
     rows: list[tuple[str, str, float | None, bool]] = [
         ("time, in floors", f"at most {limit}", to_floor, to_floor <= limit),
         ("times faster than the loop", "at least 1,000", to_loop, to_loop >= LIMITS["loop"]),
     ]
-    for dtype, value in results["extra_mib"].items():
+    for dtype, value in result["extra_mib"].items():
         met = value is None or value <= LIMITS["memory"]
         rows.append((f"extra memory, {dtype}, MiB", "at most 64", value, met))
     return rows
+
+
+BEGIN, END = "<!-- shrink_perturb table: begin -->", "<!-- shrink_perturb table: end -->"
+
+
+def write_readme(result: dict[str, Any], readme: Path) -> None:
+    """Put the table between the two marks of `readme`, in place of what is there."""
+    text = readme.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
+        raise ValueError(f"{readme}: expected one line {BEGIN} and below it one line {END}")
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    readme.write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{after}")
+
+
+def load(path: str) -> dict[str, Any]:
+    """Read a result that ``--json`` wrote."""
+    result = load_json(path)
+    if not isinstance(result, dict) or result.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a result of benchmarks/shrink_perturb.py ({FORMAT!r})")
+    return result
+
+
+def version_of(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def main() -> int:
@@ -267,19 +285,33 @@ def main() -> int:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rounds", type=int, default=15, help="of each comparison (%(default)s)")
     parser.add_argument("--json", metavar="PATH", help="also write the figures to this file")
+    parser.add_argument(
+        "--readme", metavar="PATH", help="measure nothing: put this result's table into README.md"
+    )
     parser.add_argument("--memory", metavar="DTYPE", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory:
         print(json.dumps(extra_megabytes(args.device, getattr(torch, args.memory))))
         return 0
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
-    results = measure(args.device, args.rounds)
-    results["provenance"] = provenance(args.device, load)
-    print(table(results, args.device))
-    print("\n" + ", ".join(f"{key} {value}" for key, value in results["provenance"].items()))
+    if args.readme:
+        try:
+            write_readme(load(args.readme), Path(__file__).with_name("README.md"))
+        except (OSError, ValueError) as error:
+            print(f"{parser.prog}: {error}", file=sys.stderr)
+            return 1
+        return 0
+    start, busy = time.perf_counter(), os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    result = {"format": FORMAT, "rounds": args.rounds, **measure(args.device, args.rounds)}
+    versions = {name: version_of(name) for name in ("torch", "nvidia-physicsnemo")}
+    result["versions"] = {name: version for name, version in versions.items() if version}
+    result["capability"] = torch.backends.cpu.get_cpu_capability()
+    result["load_before"] = busy if busy is None else round(busy, 2)
+    command = f"python benchmarks/shrink_perturb.py --device {args.device} --rounds {args.rounds}"
+    result["provenance"] = provenance(command, MODULES, time.perf_counter() - start, args.device)
     if args.json:
-        Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
-    return 0 if all(met for *_, met in requirements(results, args.device)) else 1
+        save_json(args.json, result)
+    print(markdown(result))
+    return 0 if all(met for *_, met in requirements(result)) else 1
 
 
 if __name__ == "__main__":

@@ -184,3 +184,50 @@ def test_bad_requests_end_in_one_clear_line(
         found = stop.code
     assert found == status
     assert line in capsys.readouterr().err.splitlines()[-1]
+
+
+# The trick's benchmark: no timings either, but what is stored must stand in the page and meet
+# what the design asks for.
+
+
+@pytest.fixture(scope="module")
+def trick() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark_trick", SCRIPT.with_name("shrink_perturb.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_has_the_table_of_the_stored_run(trick: ModuleType) -> None:
+    stored = trick.load(ROOT / "data" / "results" / "benchmark_shrink_perturb.json")
+    readme = SCRIPT.with_name("README.md").read_text()
+    table = readme.partition(trick.BEGIN)[2].partition(trick.END)[0]
+    assert table.strip() == trick.markdown(stored)
+    assert {"ours", "floor", "plain", "physicsnemo"} == set(stored["large"]["seconds"])
+    assert all(met for *_, met in trick.requirements(stored))
+
+
+def test_a_requirement_that_is_missed_is_said_aloud(trick: ModuleType) -> None:
+    stored = trick.load(ROOT / "data" / "results" / "benchmark_shrink_perturb.json")
+    stored["large"]["seconds"]["ours"] = 1.26 * stored["large"]["seconds"]["floor"]
+    stored["extra_mib"]["float64"] = 65
+    missed = [title for title, *_, met in trick.requirements(stored) if not met]
+    assert missed == ["time, in floors", "extra memory, float64, MiB"]
+    assert trick.markdown(stored).count("NOT MET") == 2
+
+
+def test_all_candidates_do_the_same_to_a_network(trick: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their noise apart: without any, every weight matrix is the old one times lamda."""
+    monkeypatch.setattr(trick, "SIGMA", 0.0)
+    for build in (trick.ours, trick.floor, trick.plain, trick.element_loop, trick.physicsnemo):
+        net = trick.network(2, 5, "cpu")
+        weights = [layer.weight.detach().clone() for layer in net]
+        biases = [layer.bias.detach().clone() for layer in net]
+        run = build(net)
+        if run is None:
+            continue
+        run()
+        for layer, weight, bias in zip(net, weights, biases, strict=True):
+            torch.testing.assert_close(layer.weight, trick.LAMDA * weight)
+            assert torch.equal(layer.bias, bias)
