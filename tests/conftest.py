@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "book" / "_ext"))  # the extensions of the book, as Sphinx finds them
 WITHOUT_NETWORK = (["unshare", "--net"], ["unshare", "--map-root-user", "--net"])
 
 

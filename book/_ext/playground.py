@@ -18,6 +18,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -39,17 +42,23 @@ WITHOUT_SCRIPTS = (
 )
 
 
-def pack(frame: pd.DataFrame) -> dict[str, Any]:
-    """A raw table, small: one letter or digit a row where there are few values."""
-    def number(column: str, names: tuple[str, ...]) -> str:
-        return "".join(str(names.index(value)) for value in frame[column])
+def pack(frame: pd.DataFrame) -> dict[str, str]:
+    """A raw table, small: a fixed number of letters or digits a row, income in hundreds."""
 
+    def digits(numbers: Iterable[int], width: int) -> str:
+        written = [f"{number:0{width}d}" for number in numbers]
+        if any(len(digits) > width for digits in written):
+            raise ValueError(f"playground: {max(written, key=len)} has more than {width} digits")
+        return "".join(written)
+
+    if any(frame["income"] % 100):
+        raise ValueError("playground: an income is not in whole hundreds")
     return {
         "sex": "".join(frame["sex"]),
-        "age": frame["age"].tolist(),
-        "branch": number("branch", employees.BRANCHES),
-        "income": frame["income"].tolist(),
-        "job": number("job", employees.JOBS),
+        "age": digits(frame["age"], 2),
+        "branch": digits(map(employees.BRANCHES.index, frame["branch"]), 1),
+        "income": digits(frame["income"] // 100, 3),
+        "job": digits(map(employees.JOBS.index, frame["job"]), 1),
     }
 
 
@@ -127,7 +136,22 @@ def load_script(
         app.add_js_file("playground.js", loading_method="defer")
 
 
+def squeeze(text: str) -> str:
+    """A script or style sheet without its indentation and the comments that fill a line."""
+    return re.sub(r"^\s*(?://.*\n\s*)*", "", re.sub(r"/\*.*?\*/", "", text, flags=re.S), flags=re.M)
+
+
+def squeeze_files(app: Sphinx, exception: Exception | None) -> None:
+    """Let readers load a tenth less; whoever reads the code finds it in book/_static/."""
+    if exception is None and app.builder.format == "html":
+        for name in ("playground.js", "playground.css"):
+            path = Path(app.outdir, "_static", name)
+            if path.exists():
+                path.write_text(squeeze(path.read_text()))
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("playground", Playground)
     app.connect("html-page-context", load_script)
+    app.connect("build-finished", squeeze_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -19,7 +19,6 @@ class Twister {
       this.state[i] = Math.imul(last ^ (last >>> 30), 1812433253) + i;
     }
     this.used = 624;
-    this.spare = null;
   }
 
   refill() {
@@ -57,14 +56,12 @@ class Twister {
     return order;
   }
 
-  // Tensor.normal_ in float64, two ways as in PyTorch: from 16 values on in blocks of 16.
+  // Tensor.normal_ in float64, for 16 values or more: in blocks of 16, by Box and Muller,
+  // the first eight with the last eight. (Smaller tensors take another way; we have none.)
   normals(n) {
     const values = new Float64Array(n);
-    if (n < 16) return values.map(() => this.normal());
-    const fill = (start, stop) => {
-      for (let i = start; i < stop; i++) values[i] = this.uniform();
-    };
-    const transform = start => {  // Box and Muller: the first eight with the last eight
+    const fill = start => { for (let i = start; i < n; i++) values[i] = this.uniform(); };
+    const transform = start => {
       for (let i = start; i < start + 8; i++) {
         const radius = Math.sqrt(-2 * Math.log(1 - values[i]));
         const angle = 2 * Math.PI * values[i + 8];
@@ -72,26 +69,13 @@ class Twister {
         values[i + 8] = radius * Math.sin(angle);
       }
     };
-    fill(0, n);
+    fill(0);
     for (let start = 0; start + 16 <= n; start += 16) transform(start);
     if (n % 16) {  // a tail is met by drawing the last 16 anew
-      fill(n - 16, n);
+      fill(n - 16);
       transform(n - 16);
     }
     return values;
-  }
-
-  // One at a time they come in pairs, of which the second waits for the next call.
-  normal() {
-    if (this.spare !== null) {
-      const value = this.spare;
-      this.spare = null;
-      return value;
-    }
-    const angle = 2 * Math.PI * this.uniform();
-    const radius = Math.sqrt(-2 * Math.log1p(-this.uniform()));
-    this.spare = radius * Math.sin(angle);
-    return radius * Math.cos(angle);
   }
 }
 
@@ -107,7 +91,6 @@ class Network {
     });
     this.units = sizes.map(n => new Float64Array(n));  // what each layer gives for one row
     this.deltas = sizes.map(n => new Float64Array(n));  // the loss's gradient by its sums
-    if (!random) return;
     for (const { inputs, outputs, weight } of this.layers) {  // Xavier-uniform
       const limit = Math.sqrt(3) * Math.sqrt(2 / (inputs + outputs));
       weight.forEach((_, i) => { weight[i] = random.uniform() * (2 * limit) - limit; });
@@ -115,19 +98,13 @@ class Network {
   }
 
   copy() {
-    const other = new Network(this.sizes);
-    other.layers.forEach((layer, k) => {
-      layer.weight.set(this.layers[k].weight);
-      layer.bias.set(this.layers[k].bias);
-    });
-    return other;
+    return Object.setPrototypeOf(structuredClone(this), Network.prototype);
   }
 
   shrinkPerturb(lamda, sigma, random) {
-    if (lamda === 1 && sigma === 0) return this;
     for (const { weight } of this.layers) {
-      const noise = sigma > 0 ? random.normals(weight.length) : new Float64Array(weight.length);
-      weight.forEach((w, i) => { weight[i] = lamda * w + sigma * noise[i]; });
+      const noise = sigma && random.normals(weight.length);
+      weight.forEach((w, i) => { weight[i] = lamda * w + (sigma && sigma * noise[i]); });
     }
     return this;
   }
@@ -218,10 +195,11 @@ function encode(sex, age, branch, income) {
                          income / 100000);
 }
 
-// Sex, branch and job come as one letter or digit a row.
+// A table comes packed: a fixed number of letters or digits a row, income in hundreds.
 function readTable(packed) {
-  const labels = Array.from(packed.job, Number), branch = Array.from(packed.branch, Number);
-  const { age, income } = packed, sex = Array.from(packed.sex);
+  const numbers = (column, width) => packed[column].match(RegExp(`.{${width}}`, "g")).map(Number);
+  const labels = numbers("job", 1), branch = numbers("branch", 1), sex = [...packed.sex];
+  const age = numbers("age", 2), income = numbers("income", 3).map(n => 100 * n);
   const inputs = labels.map((_, i) => encode(sex[i], age[i], branch[i], income[i]));
   return { inputs, labels, sex, age, branch, income, rows: labels.length };
 }
@@ -404,7 +382,7 @@ class Curves extends Figure {
     const label = (epoch, n, of, words, key) => labels.push(
       { epoch, level: 100 * n / of, words: `${words} ${n}`, classes: `pg-label pg-halo ${colors(key)}` });
     build(this.lines, "path", { class: "pg-until", d: `M${this.x(until)},${this.y(20)}V${this.y(100)}` });
-    this.line(Array(arms.initial.epochs + 1).fill(first), rows, "pg-first");
+    this.line(Array(arms.initial.epochs + 1).fill(first), rows, "pg-first pg-initial");
     label(at, now.test[at], rows, "test", now.key);
     label(at, now.train[at], train.rows, "train", now.key);
     label(arms.initial.epochs, first, rows, "first", "initial");
@@ -419,6 +397,9 @@ class Curves extends Figure {
     const [cx, cy] = [this.x(at), this.y(100 * now.test[at] / rows)];
     build(this.lines, "circle", { cx, cy, r: 4, class: colors(now.key) });
     this.place(labels);
+    const every = Math.max(1, Math.floor(at / 10)), shown = steps(0, at, every);
+    this.tables = [[this.name, [["epoch", ...shown], ["training rows", ...shown.map(i => now.train[i])],
+      ["test rows", ...shown.map(i => now.test[i])]]]];
     this.say(`After ${at} epochs ${now.test[at]} of ${rows} test rows are right (the dot); the first network `
       + `has ${first}. Lines are means of ${SMOOTH} epochs.`);
   }
@@ -466,7 +447,7 @@ class Regions extends Figure {
   // A circle, a square or a triangle; hollow for an old row.
   mark(parent, x, y, job, filled) {
     const shape = ["m-4.5,0a4.5,4.5 0 1 0 9,0a4.5,4.5 0 1 0 -9,0", "m-4,-4h8v8h-8z", "m0,-5l5,9h-10z"][job % 3];
-    build(parent, "path", { d: `M${x},${y}${shape}`, class: `pg-job-${job} ${filled ? "" : "pg-old"}` });
+    build(parent, "path", { d: `M${x},${y}${shape}`, class: !filled && "pg-old", style: `--job: var(--job-${job})` });
   }
 
   draw(network) {
@@ -478,6 +459,10 @@ class Regions extends Figure {
     for (const i of chosen) {
       this.mark(this.points, this.x(train.age[i]), this.y(train.income[i]), train.labels[i], i >= oldRows);
     }
+    const ages = steps(20, this.ages[1], 10), incomes = steps(20000, this.incomes[1], 20000).reverse();
+    const name = (age, income) => this.book.jobs[network.predict(encode(sex, age, branch, income))];
+    this.tables = [[`${this.name}: ${PEOPLE[sex]}, ${this.book.branches[branch]}, by income and age`, [["", ...ages],
+      ...incomes.map(income => [income, ...ages.map(age => name(age, income))])]]];
     const right = chosen.filter(i => network.predict(train.inputs[i]) === train.labels[i]).length;
     this.say(`${right} of these ${chosen.length} training rows lie on the color of their job. `
       + "The fainter the ground, the less sure the network is.");
@@ -507,19 +492,21 @@ class Weights extends Figure {
   }
 
   frame() {
-    const [inputs, units] = this.book.sizes, cell = Math.min(16, Math.floor((this.width - 80) / (inputs + units)));
-    const right = cell * inputs + 30, below = 20 + cell * units + 34;
-    const matrix = (k, left, top, title) => {
-      const { sizes } = this.book, box = build(this.svg, "g");
-      this.text(left, top - 6, title);
+    const { sizes, branches, jobs } = this.book, [inputs, units] = sizes;
+    const cell = Math.min(16, Math.floor((this.width - 80) / (inputs + units)));
+    const right = cell * inputs + 30, below = 20 + cell * units + 34, names = steps(1, units, 1).map(n => `unit ${n}`);
+    this.names = [["sex", "age", ...branches, "income"], names, names, jobs];
+    this.titles = ["inputs to units", "units to units", "units to jobs"];
+    const matrix = (k, left, top) => {
+      const box = build(this.svg, "g");
+      this.text(left, top - 6, this.titles[k]);
       return steps(0, sizes[k] * sizes[k + 1] - 1, 1).map(i => build(box, "rect", {
         x: left + cell * (i % sizes[k]), y: top + cell * Math.floor(i / sizes[k]),
         width: cell - 1, height: cell - 1 }));
     };
-    this.cells = [matrix(0, 0, 20, "inputs to units"), matrix(1, right, 20, "units to units"),
-      matrix(2, right, below, "units to jobs")];
-    this.book.jobs.forEach((job, j) => this.text(right + cell * units + 5, below + cell * (j + 0.8), job));
-    ["sex", "age", ...this.book.branches, "income"].forEach((name, i) => {
+    this.cells = [matrix(0, 0, 20), matrix(1, right, 20), matrix(2, right, below)];
+    jobs.forEach((job, j) => this.text(right + cell * units + 5, below + cell * (j + 0.8), job));
+    this.names[0].forEach((name, i) => {
       const x = cell * (i + 0.75), y = 24 + cell * units;
       this.text(x, y, name, { transform: `rotate(-90 ${x} ${y})`, "text-anchor": "end" });
     });
@@ -531,6 +518,9 @@ class Weights extends Figure {
       rect.setAttribute("class", weight[i] < 0 ? "pg-negative" : "pg-positive");
       rect.setAttribute("fill-opacity", Math.min(1, Math.abs(weight[i]) / HEAVY));
     }));
+    this.tables = network.layers.map(({ weight, inputs }, k) => [`${this.name}: ${this.titles[k]}`,
+      [["", ...this.names[k]], ...this.names[k + 1].map((name, j) =>
+        [name, ...Array.from(weight.subarray(j * inputs, (j + 1) * inputs), w => w.toFixed(2))])]]);
     this.say(`Red is positive, blue negative. Their mean size is ${network.meanSize().toFixed(2)}; `
       + `in the saved first network it is ${saved.meanSize().toFixed(2)}.`);
   }
@@ -608,7 +598,7 @@ class Playground {
       this.seedsButton = build(this.seeds.title, "button", { type: "button",
         click: () => (this.task === "seeds" ? this.rest() : this.runSeeds()) });
     }
-    this.buildTable();
+    this.buildTables();
     new ResizeObserver(() => this.draw()).observe(element);
     this.reset();
   }
@@ -661,10 +651,11 @@ class Playground {
     }
   }
 
-  buildTable() {
-    const details = build(this.element, "details"), name = "The numbers as a table";
+  // What the drawings show, for those who cannot see them.
+  buildTables() {
+    const details = build(this.element, "details"), name = "The numbers as tables";
     build(details, "summary", {}, name);
-    this.table = build(build(details, "div", { tabindex: 0, role: "region", "aria-label": name }), "table");
+    this.tables = build(details, "div", { tabindex: 0, role: "region", "aria-label": name });
   }
 
   get arm() {
@@ -827,7 +818,7 @@ class Playground {
     if (this.weights) this.weights.draw(run.network, saved);
     if (this.task === "playing") return;
     if (this.seeds) this.drawSeeds();
-    this.drawTable(first);
+    this.drawTables(first);
   }
 
   drawSeeds() {
@@ -842,7 +833,7 @@ class Playground {
       : `${upper(NAMES[this.start])} over ${done} seeds:${against.join(";")}.`);
   }
 
-  drawTable(first) {
+  drawTables(first) {
     const lines = [["start", "epochs", "training rows right", "test rows right",
       "seeds run", "their mean", "lowest", "highest"]];
     for (const key of ["initial", ...this.starts]) {
@@ -853,14 +844,17 @@ class Playground {
         ? [counts.length, mean(counts).toFixed(2), Math.min(...counts), Math.max(...counts)] : ["", "", "", ""];
       lines.push([NAMES[key], ...one, ...many]);
     }
-    this.table.replaceChildren();
-    lines.forEach((line, i) => {
-      const row = build(this.table, "tr");
-      line.forEach((value, j) => {
-        if (i && j) build(row, "td", {}, String(value));
-        else build(row, "th", { scope: i ? "row" : "col" }, String(value));
+    this.tables.replaceChildren();
+    const drawings = [this.curves, this.regions, this.weights].flatMap(figure => figure?.tables ?? []);
+    for (const [title, rows] of [["Runs with this seed, and with many", lines], ...drawings]) {
+      const table = build(this.tables, "table");
+      build(table, "caption", {}, title);
+      rows.forEach((line, i) => {
+        const row = build(table, "tr");
+        line.forEach((value, j) => (i && j ? build(row, "td", {}, String(value))
+          : build(row, "th", { scope: i ? "row" : "col" }, String(value))));
       });
-    });
+    }
   }
 }
 
