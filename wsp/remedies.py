@@ -198,7 +198,7 @@ def find_remedies(keys: Iterable[str]) -> list[Remedy]:
     Examples
     --------
     >>> [remedy.words for remedy in find_remedies(["reset_last", "dropout"])]
-    ['last layer reset', 'dropout']
+    ['last layer reset', 'dropout, both phases']
     """
     keys = list(keys)
     for key in keys:
@@ -442,6 +442,19 @@ def curves(found: Mapping[str, Any], plan: str) -> Floats:
     spec = found["specification"]
     rows: Floats = 100.0 * np.array(found["correct"][plan]) / (spec["seeds"] * spec["test_rows"])
     return rows
+
+
+def curves_of(found: Mapping[str, Any], arm: str) -> dict[str, Floats]:
+    """The :func:`curves` of all plans of an arm, by name: one for each strength.
+
+    Examples
+    --------
+    >>> spec = {"seeds": 2, "test_rows": 10}
+    >>> correct = {"warm 0.1": [[10, 15]], "warm 0.3": [[10, 20]], "cold 0.1": [[5, 5]]}
+    >>> list(curves_of({"specification": spec, "correct": correct}, "warm"))
+    ['warm 0.1', 'warm 0.3']
+    """
+    return {name: curves(found, name) for name in found["correct"] if name.split()[0] == arm}
 
 
 def epochs_to(accuracy: Floats, epochs: Sequence[int], target: Floats) -> Floats:
