@@ -305,26 +305,14 @@ def accuracy(found: Mapping[str, Any], name: str) -> Floats:
 
     Examples
     --------
-    >>> from wsp.results import stored
-    >>> accuracy(stored("lamda_sigma"), "cold").shape
-    (200,)
+    >>> small = specification(3, 1, lamdas=[0.5], sigmas=[0.0], test_rows=10)
+    >>> accuracy(grid(small), "0.5, 0").shape
+    (3,)
     """
     counts = found["initial"] if name == "initial" else found["correct"][name]
     spec = found["specification"]
     percent: Floats = 100 * np.array(counts, dtype=float) / (spec["seeds"] * spec["test_rows"])
     return percent
-
-
-def halves(found: Mapping[str, Any]) -> tuple[slice, slice]:
-    """The tables that choose and the tables that report.
-
-    Examples
-    --------
-    >>> halves({"tables": [1000, 1001, 1002, 1003]})
-    (slice(0, 2, None), slice(2, None, None))
-    """
-    half = len(found["tables"]) // 2
-    return slice(0, half), slice(half, None)
 
 
 def as_text(found: Mapping[str, Any]) -> str:
