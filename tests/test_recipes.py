@@ -246,6 +246,23 @@ def test_an_early_stopped_first_network_is_the_long_one_read_early(tables: list[
     assert not torch.equal(shared["early"], shared["late"])
 
 
+def test_first_networks_can_be_shared_between_calls(tables: list[Table]) -> None:
+    """The second call takes them as they are: it gives the same, and trains them no more."""
+    ends: list[Tensor] = []
+    seen: list[int] = []
+
+    def read(name: str, epoch: int, ensemble: Ensemble) -> None:
+        ends.append(ensemble.weights[0].clone())
+
+    plan, saved = EVERY_PLAN["kept velocity"], {}
+    for _ in range(2):
+        train_plans(tables, PAIRS, {"it": plan}, read, read_at=[EPOCHS], tick=seen.append, saved=saved)
+        kept = saved[plan.first][0][0].linears[0].weight.clone()
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(kept, saved[plan.first][0][0].linears[0].weight)
+    assert len(seen) == 2 * EPOCHS + 1 + EPOCHS and sum(seen[: 2 * EPOCHS]) == sum(seen[2 * EPOCHS :])
+
+
 def test_the_class_that_never_happens_stays_away(tables: list[Table]) -> None:
     """Weight decay must not wear down the bias that keeps the fourth class out."""
     strong = Recipe(epochs=20, weight_decay=10.0, label_smoothing=0.5, confidence_penalty=1.0)

@@ -30,6 +30,7 @@ NUMERIC = (1, 5)  # the input columns that noise can move: age and income; a bra
 PHASES = ("first", "then")
 
 Read = Callable[[str, int, Ensemble], None]
+Firsts = dict["Recipe", tuple[list[MLP], list[Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -245,18 +246,19 @@ class RecipeEnsemble(Ensemble):
         return tensor[:, : self.classes] if k == len(self.weights) - 1 else tensor
 
     def _draw(self, rows: int) -> None:
-        """All masks and noise of an epoch, drawn lane by lane: noise first, then the masks."""
-        recipe, units, noise, masks = self.recipe, self.sizes[1:-1], [], []
-        for generator in self.generators:
-            if recipe.input_noise:
-                noise.append(torch.randn(rows, len(NUMERIC), generator=generator, dtype=torch.float64))
-            if recipe.dropout:
-                masks.append(torch.rand(rows, sum(units), generator=generator, dtype=torch.float64))
-        if noise:
-            self._noise = torch.stack(noise).mul_(recipe.input_noise)
-        if masks:
-            kept = (torch.stack(masks) >= recipe.dropout).double().div_(1 - recipe.dropout)
-            self._masks = list(torch.split(kept.mT.contiguous(), list(units), dim=1))
+        """All noise and masks of an epoch, drawn lane by lane: noise first, then the masks."""
+        recipe, units, new = self.recipe, self.sizes[1:-1], self.weights[0].new_empty
+        if recipe.input_noise:
+            self._noise = new(self.lanes, rows, len(NUMERIC))
+            for generator, lane in zip(self.generators, self._noise):
+                lane.normal_(generator=generator)
+            self._noise.mul_(recipe.input_noise)
+        if recipe.dropout:
+            kept = new(self.lanes, rows, sum(units))
+            for generator, lane in zip(self.generators, kept):
+                lane.uniform_(generator=generator)
+            kept.ge_(recipe.dropout).div_(1 - recipe.dropout)
+            self._masks = [mask.mT for mask in torch.split(kept, list(units), dim=2)]
 
     def train_epoch(self, table: Table, order: Tensor, *, learning_rate: float, batch_size: int) -> None:
         """One epoch for every lane; see :meth:`wsp.ensemble.Ensemble.train_epoch`."""
@@ -365,6 +367,7 @@ def train_plans(
     *,
     read_at: Iterable[int],
     tick: Callable[[int], None] = lambda samples: None,
+    saved: Firsts | None = None,
 ) -> None:
     """Carry out every plan for every pair, side by side, on the CPU.
 
@@ -383,6 +386,9 @@ def train_plans(
         Epochs of the second phase.
     tick : callable
         Is told how many training samples have gone by; may raise to stop.
+    saved : dict, optional
+        Recipe → first networks of these pairs and their velocities, taken from here
+        where they are and put here where they are not, for another call with the same pairs.
 
     Examples
     --------
@@ -414,10 +420,13 @@ def train_plans(
         tick(order.numel())
 
     # First networks: one training for all plans whose first recipes differ in epochs alone.
-    saved: dict[Recipe, tuple[list[MLP], list[Tensor]]] = {}
+    saved = {} if saved is None else saved
     wanted = {plan.first for plan in plans.values() if plan.start == "saved"}
     for kind in dict.fromkeys(replace(recipe, epochs=1) for recipe in wanted):
         members = {recipe.epochs: recipe for recipe in wanted if replace(recipe, epochs=1) == kind}
+        if all(recipe in saved for recipe in members.values()):
+            tick(max(members) * OLD_ROWS * len(pairs))
+            continue
         networks = [start_network(ARMS["initial"], seed) for seed in seeds]
         first = RecipeEnsemble(networks, kind, [draws(seed, "first") for seed in seeds])
         orders = [stream(seed, "first order") for seed in seeds]

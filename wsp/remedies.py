@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from wsp import employees
 from wsp.ensemble import Ensemble
-from wsp.recipes import MODULES, Plan, Recipe, samples_of, train_plans
+from wsp.recipes import MODULES, Firsts, Plan, Recipe, samples_of, train_plans
 from wsp.results import load_json, provenance, save_json, stored
 from wsp.retraining import SIGMA
 from wsp.statistics import Floats
@@ -118,7 +118,7 @@ def plan_name(arm: str, strength: float | None = None) -> str:
 
 
 BATCHES = (5, 10, 20, 50)
-RATES = (0.05, 0.01, 0.02)
+RATES = (0.05, 0.01)
 WARM = ("warm",)
 PAPER = "Ash and Adams (2020)"
 REMEDIES = {
@@ -254,8 +254,9 @@ def count_correct(
     numbers: Sequence[int],
     spec: Mapping[str, Any],
     tick: Callable[[int], None] = lambda samples: None,
+    saved: Firsts | None = None,
 ) -> dict[str, Any]:
-    """Carry out plans on the tables of these numbers.
+    """Carry out plans on the tables of these numbers; `saved` as for :func:`wsp.recipes.train_plans`.
 
     Returns
     -------
@@ -287,7 +288,7 @@ def count_correct(
         fitted[name].append(int(ensemble.measure(*train_rows)[0].sum()))
 
     pairs = [(int(lane), seed) for lane in range(len(numbers)) for seed in range(seeds)]
-    train_plans(train, pairs, plans, read, read_at=spec["epochs"], tick=tick)
+    train_plans(train, pairs, plans, read, read_at=spec["epochs"], tick=tick, saved=saved)
     return {
         "tables": list(numbers),
         "correct": {name: [list(row) for row in zip(*curves)] for name, curves in correct.items()},
@@ -388,11 +389,12 @@ def run_remedies(
         left = [number for number in fresh_tables(tables) if number not in done]
         jobs += [(key, numbers) for numbers in in_chunks(left, workers=1, size=CHUNK)]
     jobs.sort(key=lambda job: job[1][0])  # all remedies on the first tables, then on the next
+    firsts: dict[tuple[int, ...], Firsts] = {tuple(numbers): {} for _, numbers in jobs}
 
     def work(job: Sequence[Any], tick: Callable[[int], None]) -> tuple[str, dict[str, Any], float]:
         key, numbers = job
         start = time.perf_counter()
-        part = count_correct(REMEDIES[key].plans(), numbers, specs[key], tick)
+        part = count_correct(REMEDIES[key].plans(), numbers, specs[key], tick, firsts[tuple(numbers)])
         return key, part, time.perf_counter() - start
 
     samples = sum(
