@@ -30,7 +30,7 @@ from wsp.sweep import draw_tables, fresh_tables, in_chunks, run_chunks
 FORMAT = "wsp remedies 1"
 EPOCHS = 500  # of every retraining: where the article reads its trick
 READ_AT = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 250, 300, 400, 500)
-CHUNK = 100  # tables trained side by side
+CHUNK = 50  # tables trained side by side
 THEN = Recipe(epochs=EPOCHS)
 WARM_START = Plan(then=THEN)
 MOMENTUM = Recipe(learning_rate=0.005, momentum=0.9)  # a tenth of the rate: in the long run the same step
