@@ -131,7 +131,7 @@ REMEDIES = {
         ),
         Remedy(
             "early_first", "first fit stopped early", f"{PAPER}, figure 4", ("first.epochs",),
-            (10, 20, 50, 100, 200, 500), WARM,
+            (10, 20, 50, 100, 200, 300, 500), WARM,
         ),
         Remedy(
             "weight_decay", "weight decay, both phases", f"{PAPER}, table 3",
