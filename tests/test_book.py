@@ -168,9 +168,10 @@ def test_spoiled_chapter_fails(rule: rules.Rule, spoil: Callable[[rules.Notebook
 
 def test_contents_list_every_page() -> None:
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    listed = [contents["root"]] + [
-        chapter["file"] for part in contents["parts"] for chapter in part["chapters"]
-    ]
+    listed = [contents["root"]]
+    for part in contents["parts"]:
+        for chapter in part["chapters"]:
+            listed += [chapter["file"], *(section["file"] for section in chapter.get("sections", []))]
     there = {f"book/{path.stem}" for path in NOTEBOOKS + PAGES}
     assert len(listed) == len(set(listed))
     assert set(listed) == there
