@@ -30,7 +30,7 @@ class Cell:
     epochs : Interval
         Mean epochs until the accuracy that the cold start of the same table and seed has
         at the last epoch. Runs that never get there count with the last epoch, so this is
-        a restricted mean.
+        a restricted mean. A bootstrap interval, since epochs to a target are skewed.
     reached : float
         Share of runs that get there.
     """
@@ -42,6 +42,11 @@ class Cell:
     minus_warm: Interval
     epochs: Interval
     reached: float
+
+    @property
+    def name(self) -> str:
+        """Its name in the stored map."""
+        return cell(self.lamda, self.sigma)
 
 
 def cells_of(found: Mapping[str, Any]) -> list[Cell]:
@@ -78,7 +83,10 @@ def cells_of(found: Mapping[str, Any]) -> list[Cell]:
 
 def epochs(found: Mapping[str, Any], name: str) -> Interval:
     """Restricted mean epochs to the target of a cell or of ``"cold"``; see :class:`Cell`."""
-    return mean_interval(np.array(found["epochs"][name]) / found["specification"]["seeds"])
+    values = np.array(found["epochs"][name]) / found["specification"]["seeds"]
+    drawn = np.random.default_rng(0).choice(values, (2000, len(values))).mean(axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(float(values.mean()), float(low), float(high))
 
 
 def reached(found: Mapping[str, Any], name: str) -> float:
