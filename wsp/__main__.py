@@ -17,9 +17,13 @@ import torch.distributed as dist
 
 from wsp import (
     checkpoints,
+    compound,
     decide,
     employees,
     grid,
+    inside,
+    judge,
+    noise,
     remedies,
     retraining,
     rounds,
@@ -177,6 +181,27 @@ def run_grid(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_compound(args: argparse.Namespace) -> int:
+    spec = compound.specification(args.tables, args.seeds)
+    command = "python -m wsp " + shlex.join(sys.argv[1:])
+    print(compound.as_text(compound.compound(spec, args.out, command=command)))
+    return 0
+
+
+def run_noise(args: argparse.Namespace) -> int:
+    spec = noise.specification(args.tables, args.seeds)
+    command = "python -m wsp " + shlex.join(sys.argv[1:])
+    print(noise.as_text(noise.compare(spec, args.out, command=command)))
+    return 0
+
+
+def run_judge(args: argparse.Namespace) -> int:
+    spec = judge.specification(args.tables)
+    command = "python -m wsp " + shlex.join(sys.argv[1:])
+    print(judge.as_text(judge.judge(spec, args.out, command=command)))
+    return 0
+
+
 def run_select(args: argparse.Namespace) -> int:
     found = selection.select(
         args.out,
@@ -195,6 +220,14 @@ def run_decide(args: argparse.Namespace) -> int:
     command = f"python -m wsp decide --tables {args.tables} --seeds {args.seeds}"
     found = decide.decide(decide.specification(args.tables, args.seeds), args.out, command=command)
     print(decide.as_text(found))
+    return 0
+
+
+def run_inside(args: argparse.Namespace) -> int:
+    for key in args.keys or (*inside.CASES, "convnets"):
+        out = args.folder / f"inside_{key}.json"
+        found = inside.run(key, out, f"python -m wsp inside {key}")
+        print(f"{out}: {len(found['found']['units'])} tables or splits")
     return 0
 
 
@@ -293,6 +326,18 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, help="store here after every chunk; go on from here")
     command.set_defaults(run=run_grid)
 
+    for name, run, words in (
+        ("compound", run_compound, "shrink and perturb in ten rounds: what is left, what piles up"),
+        ("noise", run_noise, "kinds of noise, on the same old networks"),
+        ("judge", run_judge, "what choosing lamda and sigma on held-out rows is worth"),
+    ):
+        command = commands.add_parser(name, help=words, description=f"Over fresh tables: {words}.")
+        command.add_argument("--tables", type=int, required=True, help="fresh tables")
+        if run is not run_judge:
+            command.add_argument("--seeds", type=int, default=1, help="on each of them; default %(default)s")
+        command.add_argument("--out", type=Path, help="store here after every chunk; go on from here")
+        command.set_defaults(run=run)
+
     command = commands.add_parser(
         "select",
         help="how the book's table was found",
@@ -316,6 +361,16 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--seeds", type=int, default=4, help="on every table; default %(default)s")
     command.add_argument("--out", type=Path, default=Path("data/results/decision.json"))
     command.set_defaults(run=run_decide)
+
+    command = commands.add_parser(
+        "inside",
+        help="what shrinking changes in a network, and which part of it matters",
+        description="The measurements of chapter 7. Interrupted, the same command goes on.",
+    )
+    keys = (*inside.CASES, "convnets")
+    command.add_argument("keys", nargs="*", metavar="CASE", help=f"{', '.join(keys)}; default: all")
+    command.add_argument("--folder", type=Path, default=Path("data/results"), help="default %(default)s")
+    command.set_defaults(run=run_inside)
 
     command = commands.add_parser(
         "remedies",

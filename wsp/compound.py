@@ -17,7 +17,9 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wsp.employees import LABEL_NOISE, TRAIN_ROWS, Table
@@ -37,6 +39,8 @@ ROUNDS, EPOCHS, EARLY = 10, 200, 20  # epochs a round, and one at which to read 
 OTHER = 100_000  # added to a seed: what a twin draws of its own
 CHUNK = 100  # tables
 FORMAT = "wsp compound 1"
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -334,3 +338,19 @@ def merge(total: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
         for key, found in part["apart"].items()
     }
     return {"tables": [tables[k] for k in order], "correct": correct, "apart": apart}
+
+
+def percent(found: Mapping[str, Any], key: str, when: str = "end") -> Floats:
+    """Test accuracy of a line in percent: (rounds, tables). `when` is ``"early"`` or ``"end"``."""
+    spec = found["specification"]
+    counts = np.array(found["correct"][key][when], dtype=float)
+    accuracy: Floats = 100 * counts / (spec["seeds"] * spec["test_rows"])
+    return accuracy
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """The last round as a table for people."""
+    lines = [f"accuracy in round {found['specification']['rounds']}, %"]
+    return "\n".join(
+        [*lines, *(f"{key:12s}{percent(found, key)[-1].mean():8.2f}" for key in found["correct"])]
+    )

@@ -268,3 +268,10 @@ def worth(grid: Mapping[str, Any], tables: Sequence[int], choices: Sequence[str]
     counts = [grid["correct"][name][place[number]] for number, name in zip(tables, choices)]
     percent: Floats = 100 * np.array(counts, dtype=float) / (spec["seeds"] * spec["test_rows"])
     return percent
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """How often the procedure chooses each candidate, for people."""
+    choices = chosen(found, found["specification"]["folds"])
+    lines = [f"chosen on {len(choices)} tables"]
+    return "\n".join([*lines, *(f"{name:12s}{choices.count(name):5d}" for name in found["correct"])])

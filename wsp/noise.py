@@ -233,3 +233,20 @@ def compare(
         if out is not None:
             save_json(out, found)
     return found
+
+
+def accuracy(found: Mapping[str, Any], key: str) -> Floats:
+    """Test accuracy of a kind, or of ``"cold"``, in percent, one value a table."""
+    spec = found["specification"]
+    percent: Floats = 100 * np.array(found["correct"][key], dtype=float) / (spec["seeds"] * spec["test_rows"])
+    return percent
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """Every kind as a line for people: accuracy, and points above cold."""
+    cold = accuracy(found, "cold").mean()
+    lines = [f"{'lamda, noise and its size':28s}{'%':>8s}{'- cold':>8s}"]
+    for key in found["correct"]:
+        mean = accuracy(found, key).mean()
+        lines.append(f"{key:28s}{mean:8.2f}{mean - cold:+8.2f}")
+    return "\n".join(lines)
