@@ -18,6 +18,7 @@ import torch.distributed as dist
 from wsp import (
     checkpoints,
     compound,
+    contest,
     decide,
     employees,
     grid,
@@ -258,6 +259,10 @@ def run_store(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_rivals(args: argparse.Namespace) -> int:
+    return contest.run(args, device_named(args.device))
+
+
 def run_rounds(args: argparse.Namespace, data: str) -> int:
     return rounds.run(args, data, device_named(args.device))
 
@@ -357,7 +362,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="The experiment behind chapter 13's decision figure. Interrupted, the same "
         "command goes on.",
     )
-    command.add_argument("--tables", type=int, default=160, help="fresh tables; default %(default)s")
+    command.add_argument("--tables", type=int, default=100, help="fresh tables; default %(default)s")
     command.add_argument("--seeds", type=int, default=4, help="on every table; default %(default)s")
     command.add_argument("--out", type=Path, default=Path("data/results/decision.json"))
     command.set_defaults(run=run_decide)
@@ -411,6 +416,15 @@ def make_parser() -> argparse.ArgumentParser:
         )
         rounds.add_arguments(command, data)
         command.set_defaults(run=partial(run_rounds, data=data))
+
+    command = commands.add_parser(
+        "rivals",
+        help="what came after shrink and perturb, tuned alike, on the same splits",
+        description="Every method of chapter 12 chooses among six settings on a few splits and is "
+        "compared on others. Interrupted, the same command goes on.",
+    )
+    contest.add_arguments(command)
+    command.set_defaults(run=run_rivals)
     return parser
 
 
