@@ -8,7 +8,6 @@ it comes; settings that today's code has run already are not run again.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import platform
@@ -25,23 +24,33 @@ from wsp.retraining import MODULES
 
 PATHS = {"the processor's best": None, "AVX2": "avx2", "baseline": "default"}  # of PyTorch
 LIBRARIES = {"default": None, "compatible mode": "COMPATIBLE"}  # of MKL
-THREADS = (1, 2)
+# Each path with either library; one thread and two are offered to every path and library.
+ON_X86 = [
+    ("the processor's best", "default", 1),
+    ("the processor's best", "compatible mode", 2),
+    ("AVX2", "default", 2),
+    ("AVX2", "compatible mode", 1),
+    ("baseline", "default", 1),
+    ("baseline", "compatible mode", 2),
+]
 
 
 def settings() -> list[dict[str, Any]]:
-    """Every combination on the CPU, and a CUDA device where there is one."""
-    found: list[dict[str, Any]] = []
+    """What to try: on the CPU, and on a CUDA device where there is one."""
     if platform.machine() in ("x86_64", "AMD64"):
-        for path, library, threads in itertools.product(PATHS, LIBRARIES, THREADS):
-            found.append({"device": "cpu", "path": path, "library": library, "threads": threads})
+        found = [
+            {"device": "cpu", "path": path, "library": library, "threads": threads}
+            for path, library, threads in ON_X86
+        ]
     else:
-        found += [{"device": "cpu", "path": platform.machine(), "threads": threads} for threads in THREADS]
+        found = [{"device": "cpu", "path": platform.machine(), "threads": threads} for threads in (1, 2)]
     if torch.cuda.is_available():
         found.append({"device": "cuda", "path": torch.cuda.get_device_name()})
     return found
 
 
 def environment(setting: dict[str, Any]) -> dict[str, str]:
+    """This environment, with the switches that choose the setting."""
     switches = {
         "ATEN_CPU_CAPABILITY": PATHS.get(setting["path"]),
         "MKL_CBWR": LIBRARIES.get(setting.get("library", "default")),

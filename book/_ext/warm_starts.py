@@ -5,6 +5,7 @@
   ``references.bib``. An unknown entry is a warning, and warnings are errors.
 - Every page gets a description, taken from its first paragraph.
 - Every figure links to its picture.
+- Searching works from a folder, too.
 - Docstrings of wsp may name each other without the module: ``Table`` finds
   ``wsp.employees.Table``.
 - Thebe, which Jupyter Book always adds and which names another host, is left out.
@@ -141,6 +142,17 @@ def mend_roles(
             context["body"] = context["body"].replace(f' role="{role}"', "")
 
 
+def search_from_files(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Search without excerpts from ``file://``, where a browser may not read other pages."""
+    if page == "search":
+        app.add_js_file(
+            None,
+            body='if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;',
+        )
+
+
 def drop_thebe(app: Sphinx, config: Config) -> None:
     """Unhook sphinx-thebe: it writes the address of another host into every page."""
     for listeners in app.events.listeners.values():
@@ -164,6 +176,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("config-inited", drop_thebe)
     app.connect("missing-reference", find_in_wsp)
     app.connect("html-page-context", add_description)
+    app.connect("html-page-context", search_from_files)
     app.connect("html-page-context", link_figures)
     app.connect("html-page-context", mend_roles)
     app.connect("build-finished", drop_source_maps)
