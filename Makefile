@@ -16,6 +16,8 @@ UNIT  := $(BIN)/python -m pytest --doctest-modules -n 2 --dist loadfile
 NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
          --nbval-sanitize-with=tests/wall_clock.cfg -n 2 --dist loadfile --color=no
 LOGS  := _build/logs
+# The names that tests/conftest.py looks for.
+BROWSER := command -v chromium chromium-browser google-chrome
 
 .DEFAULT_GOAL := help
 .PHONY: help book test notebooks types clean
@@ -44,6 +46,7 @@ test: $(VENV)/.installed  ## unit tests, then re-execute every chapter and compa
 	echo; echo "unit tests:"; tail -n 1 $(LOGS)/unit.txt; \
 	echo "chapters (nbval; in a mismatch the stored output is left, this run's right):"; \
 	tail -n 1 $(LOGS)/nbval.txt; \
+	echo "pages in a browser: $$($(BROWSER) || echo "NOT TESTED: no Chromium is installed here")"; \
 	exit $$status
 
 notebooks: $(VENV)/.installed  ## run every chapter and store its outputs (CHAPTER=book/05_... for one)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -211,6 +212,37 @@ def test_adding_the_cell_twice_adds_it_once() -> None:
     once = launch.with_setup(notebook, REPOSITORY)
     assert launch.with_setup(once, REPOSITORY) == once
     assert [cell["id"] for cell in once["cells"]] == [launch.ID, "a"]
+
+
+# The workflow ----------------------------------------------------------------------------
+
+JOBS = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+
+
+def test_the_browser_tests_are_a_job_of_their_own() -> None:
+    """A missing browser must not hide red notebooks, nor the other way round; both must be green."""
+    steps = [step for step in JOBS["browser"]["steps"] if "pytest" in step.get("run", "")]
+    assert [step["env"]["WSP_REQUIRE_BROWSER"] for step in steps] == ["1"]
+    with_browser = {path.name for path in (ROOT / "tests").glob("test_*.py") if "browser" in path.read_text()}
+    with_browser -= {Path(__file__).name}
+    assert set(re.findall(r"test_\w+\.py", steps[0]["run"])) == with_browser
+    assert any(step.get("run") == "make test" for step in JOBS["book"]["steps"])
+    assert {"book", "browser"} <= set(JOBS["publish"]["needs"])
+
+
+def test_the_workflow_moves_the_branch(branch: Path, tmp_path: Path) -> None:
+    """The step that publishes the notebooks, run as it stands, against a repository of our own."""
+    step = next(step["run"] for step in JOBS["publish"]["steps"] if "launch.py" in step.get("run", ""))
+    origin, clone = tmp_path / "origin.git", tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", "--bare", branch, origin], check=True)
+    subprocess.run(["git", "-C", origin, "branch", "-q", "-m", launch.BRANCH, "main"], check=True)
+    subprocess.run(["git", "clone", "-q", origin, clone], check=True)
+    changes = {"GITHUB_REPOSITORY": "another/name", "GITHUB_SHA": "0" * 40}
+    subprocess.run(["bash", "-euo", "pipefail", "-c", step], cwd=clone, env=os.environ | changes, check=True)
+    words = ["git", "-C", origin, "show", f"{launch.BRANCH}:book/01_retrain.ipynb"]
+    cells = json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)["cells"]
+    assert "".join(cells[0]["source"]) == setup_code("https://github.com/another/name")
+    assert [cell["id"] for cell in cells].count(launch.ID) == 1
 
 
 def test_binder_brings_what_the_module_needs() -> None:
