@@ -120,7 +120,7 @@ def specification(
     }
 
 
-def epochs_to(target: Tensor, curve: Tensor, read_at: Sequence[int] = READ_AT) -> tuple[Tensor, Tensor]:
+def epochs_to(target: Tensor, curve: Tensor, read_at: Sequence[int]) -> tuple[Tensor, Tensor]:
     """When each lane first reaches its target, and whether it does.
 
     Parameters
@@ -182,7 +182,7 @@ def train_chunk(
         **{part: {} for part in ("correct", "epochs", "reached", "curves")},
     }
     for name, curve in curves.items():
-        epochs, reached = epochs_to(curves["cold"][-1], curve)
+        epochs, reached = epochs_to(curves["cold"][-1], curve, READ_AT)
         by_table = curve.sum(dim=2)
         found["correct"][name] = by_table[-1].tolist()
         found["epochs"][name] = epochs.sum(dim=1).tolist()
@@ -285,6 +285,8 @@ def grid(
     wanted = fresh_tables(spec["tables"]) if tables is None else tables
     left = [number for number in wanted if total is None or number not in total["tables"]]
     chunks = [left[k : k + CHUNK] for k in range(0, len(left), CHUNK)]
+    half = spec["tables"] // 2  # in turn from both halves, so that an unfinished map has both
+    chunks.sort(key=lambda chunk: (chunk[0] - fresh_tables(1)[0]) % half if half else 0)
     arms = [Arm("cold", "fresh", epochs=HALF), *cells(spec["lamdas"], spec["sigmas"])]
     samples = len(left) * spec["seeds"] * samples_per_lane(arms, employees.TRAIN_ROWS)
     for part in run_chunks(partial(train_chunk, spec=spec), chunks, samples, "map"):
