@@ -20,6 +20,7 @@ from wsp.employees import Table
 from wsp.perturb import shrink_perturb_
 from wsp.retraining import stream
 from wsp.statistics import mean_interval, wilson
+from wsp.training import one_thread_if_small
 
 LAMDAS, SIGMAS = (0.2, 0.5, 0.8), (0.01, 0.1)
 FOLDS = 5
@@ -159,9 +160,10 @@ def choose(
         for place, candidate in enumerate(tried):
             with torch.random.fork_rng():
                 network = _start(candidate, old, build, noise, seed * folds + number).to(device)
-                for epoch in _epochs(train, network, rows, seed * folds + number, epochs):
-                    if epoch in right:
-                        right[epoch][place, held_out.numpy()] = _is_right(network, unseen)
+                with one_thread_if_small(network):
+                    for epoch in _epochs(train, network, rows, seed * folds + number, epochs):
+                        if epoch in right:
+                            right[epoch][place, held_out.numpy()] = _is_right(network, unseen)
     return _as_table(tried, right)
 
 
