@@ -37,7 +37,9 @@ def main(arguments: list[str]) -> None:
         )
         for width in (1400, 390):
             for theme in ("light", "dark"):
-                context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+                context = browser.new_context(
+                    viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
+                )
                 tab = context.new_page()
                 for page in pages:
                     tab.goto(page.resolve().as_uri(), wait_until="load")

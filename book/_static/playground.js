@@ -706,6 +706,7 @@ class Playground {
   async reset() {
     const ticket = this.begin("preparing");
     this.showSliders();
+    if (!this.firsts.has(this.seed)) this.result.textContent = "Training the first network with this seed …";
     if (!await this.inSlices(this.firstNetwork(this.seed), ticket)) return false;
     this.run = new Run(this.book, this.arm, this.seed, this.firsts.get(this.seed));
     this.curve = { key: this.start, train: [], test: [] };
