@@ -49,6 +49,7 @@ MORE_RATES = (0.003, 0.005, 0.007, 0.01, 0.015, 0.02)  # and one without
 TUNE, REPORT = 4, 20  # splits to choose on, and further splits to report
 WRONG = 0.2  # the share of wrong labels in the second condition
 CHECK_EVERY = 20  # steps between two looks for dormant units
+PATIENCE = 10  # epochs, of a method that stops early and has another knob
 CHUNK = 160  # images a batch of DASH: an arrival of digits
 DATA = {
     "digits": {"activation": "relu", "size": 160, "images": 800, "test": 997, "precision": "float32"},
@@ -246,19 +247,25 @@ METHODS = {
         Method(
             *("cold_stopped", "cold start, stopped early", "prechelt1998early"),
             lambda key, r, v: Arm(key, start_cold, train_stopped(r, v)),
-            *("patience", (3, 10, 30), 10),
+            *("patience", (3, PATIENCE, 30), PATIENCE),
             copies=1,
         ),
         Method(
             *("warm_stopped", "warm start, stopped early", "prechelt1998early"),
             lambda key, r, v: Arm(key, start_warm, train_stopped(r, v)),
-            *("patience", (3, 10, 30), 10),
+            *("patience", (3, PATIENCE, 30), PATIENCE),
             copies=1,
         ),
         Method(
             *("shrink_perturb", "shrink and perturb, article", "pureai2021"),
             lambda key, r, v: Arm(key, start_article(v), train_plain(r)),
             *("lamda", (0.3, 0.5, 0.8), 0.5),
+        ),
+        Method(
+            *("shrink_perturb_stopped", "shrink and perturb, stopped early", "pureai2021"),
+            lambda key, r, v: Arm(key, start_article(v), train_stopped(r, PATIENCE)),
+            *("lamda", (0.3, 0.5, 0.8), 0.5),
+            copies=1,
         ),
         Method(
             *("official", "shrink and perturb, paper's code", "ash2020warm"),
@@ -275,7 +282,7 @@ METHODS = {
         Method(
             *("l2_init", "L2 Init", "kumar2023maintaining"),
             lambda key, r, v: Arm(key, start_warm, train_l2_init(r, v)),
-            *("strength", (1e-4, 1e-3, 1e-2), 1e-2),
+            *("strength", (1e-3, 1e-2, 3e-2), 1e-2),
             copies=1,
         ),
         Method(
@@ -286,13 +293,13 @@ METHODS = {
         Method(
             *("hare", "Hare and Tortoise", "lee2024slow"),
             lambda key, r, v: Arm(key, start_warm, train_hare(r, v)),
-            *("momentum", (0.9, 0.97, 0.99), 0.999),
+            *("momentum", (0.9, 0.98, 0.995), 0.999),
             copies=1,
         ),
         Method(
             *("layer_norm", "layer norm + weight decay", "lyle2024disentangling"),
             lambda key, r, v: Arm(key, start_warm, train_plain(r, v), add_layer_norm_),
-            *("decay", (0.1, 0.3, 1.0), 0.1),
+            *("decay", (0.1, 1.0, 3.0), 0.1),
         ),
     )
 }
