@@ -362,7 +362,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="The experiment behind chapter 13's decision figure. Interrupted, the same "
         "command goes on.",
     )
-    command.add_argument("--tables", type=int, default=100, help="fresh tables; default %(default)s")
+    command.add_argument("--tables", type=int, default=160, help="fresh tables; default %(default)s")
     command.add_argument("--seeds", type=int, default=4, help="on every table; default %(default)s")
     command.add_argument("--out", type=Path, default=Path("data/results/decision.json"))
     command.set_defaults(run=run_decide)
