@@ -70,8 +70,9 @@ def shrink_perturb_(
         the rule of two dimensions. A tied parameter goes by the first of its names.
     running_stats : {"reset", "keep"}
         Old running statistics describe old activations. ``"reset"`` starts them afresh, except
-        in layers whose own parameters are all frozen; ``"keep"`` leaves them for you to
-        re-estimate, say with ``torch.optim.swa_utils.update_bn``.
+        in layers whose own parameters are all frozen; ``"keep"`` leaves them. Either way
+        measure them again, with ``torch.optim.swa_utils.update_bn`` or by training, before you
+        evaluate: new ones are no better than old ones.
     generator : torch.Generator, optional
         Source of the standard normal noise, which is drawn on its device. By default the
         global generator of each parameter's device. Processes that train together need one
