@@ -21,14 +21,14 @@ from wsp.rounds import run_arms
 OPTIONS = {"learning_rate": 1e-3, "batch_size": 32, "stop_at": 0.9, "patience": 5, "max_epochs": 8}
 
 
-def through_rounds(method: str, value: float) -> list[int]:
-    """Right test images of one small run."""
+def through_rounds(method: str, value: float) -> list[tuple[int, float]]:
+    """Right test images, and accuracy in training, of every round of one small run."""
     train, test = images.split(images.digits(), 160, 300, seed=0)
     arm = METHODS[method].make(method, 0.01, value)
     found = run_arms(
         [arm], lambda: image_mlp(hidden=(30,)), images.rounds(train, 80), test, seed=0, **OPTIONS
     )
-    return [round.correct for _, rounds in found for round in rounds]
+    return [(round.correct, round.fit.train_accuracy) for _, rounds in found for round in rounds]
 
 
 def test_every_method_may_try_six_settings_and_has_a_source() -> None:
