@@ -333,9 +333,7 @@ class HareTortoise:
 
     def __init__(self, network: nn.Module, momentum: float = 0.999, every: int = 100) -> None:
         if not 0 <= momentum <= 1 or every < 1:
-            raise ValueError(
-                f"momentum must be from 0 to 1 and every at least 1, not {momentum} and {every}"
-            )
+            raise ValueError(f"momentum must be from 0 to 1 and every at least 1, not {momentum} and {every}")
         self.tortoise, self.momentum, self.every = copy.deepcopy(network), momentum, every
 
     @torch.no_grad()
