@@ -228,7 +228,7 @@ def test_bad_requests(change: dict[str, Any], error: type[Exception], words: str
 def test_the_judge_runs_the_procedure() -> None:
     """Lane by lane it chooses as choose() does."""
     numbers = list(fresh_tables(2))
-    spec = judge.specification(2, lamdas=[0.5], sigmas=[0.1], epochs=15)
+    spec = judge.specification(2, lamdas=[0.5], sigmas=[0.1], epochs=15, early=5)
     found = judge.judge(spec)
     for place, number in enumerate(numbers):
         (table,), _ = draw_tables([number], 1, employees.LABEL_NOISE)
@@ -242,12 +242,19 @@ def test_the_judge_runs_the_procedure() -> None:
         assert judge.chosen(found, folds=5)[place] == names[0]
 
 
-def test_old_rows_held_out_were_seen_by_the_old_network() -> None:
-    """With one epoch of retraining the old network is right on what it has memorized."""
-    found = judge.judge(judge.specification(3, lamdas=[0.5], sigmas=[0.1], epochs=1))
-    warm = {rows: sum(counts) for rows, counts in found["leak"]["1, 0"].items()}
+def test_old_rows_held_out_were_seen_by_the_old_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After one epoch of retraining the old network is right on what it has memorized."""
+    spec = judge.specification(3, lamdas=[0.5], sigmas=[0.1], epochs=3, early=1)
+    whole = judge.judge(spec)
+    monkeypatch.setattr(judge, "CHUNK", 1)
+    judge.judge(spec, tmp_path / "judged.json", tables=[fresh_tables(3)[2]])
+    found = judge.judge(spec, tmp_path / "judged.json")
+    assert all(found[part] == whole[part] for part in ("tables", "correct", "leak"))
+    warm = {rows: sum(counts) for rows, counts in found["leak"]["early"]["1, 0"].items()}
     assert warm["old"] > warm["new"] + 20
-    assert set(found["leak"]) == {"cold", "1, 0", "0.5, 0.01"}
+    assert set(found["leak"]["end"]) == {"cold", "1, 0", "0.5, 0.01"}
 
 
 def test_worth_looks_up_the_right_table() -> None:
@@ -435,6 +442,14 @@ def test_bad_rounds(change: dict[str, Any], words: str) -> None:
         compound.specification(**({"tables": 1, "seeds": 1} | change))
 
 
+@pytest.mark.parametrize(
+    "change, words", [({"folds": 3}, "folds"), ({"early": 500}, "early"), ({"tables": 0}, "tables")]
+)
+def test_bad_judgements(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        judge.specification(**({"tables": 1} | change))
+
+
 # ---------------------------------------------------------------- kinds of noise
 
 
@@ -488,7 +503,7 @@ def test_commands(
     monkeypatch.setattr(noise, "HALF", 2)
     quick: dict[str, Callable[..., dict[str, Any]]] = {
         "compound": partial(compound.specification, rounds=2, epochs=1, early=1, test_rows=20),
-        "judge": partial(judge.specification, epochs=1),
+        "judge": partial(judge.specification, epochs=2, early=1),
     }
     monkeypatch.setattr(compound, "specification", quick["compound"])
     monkeypatch.setattr(judge, "specification", quick["judge"])

@@ -37,6 +37,7 @@ MODULES = (
 )  # fmt: skip
 CHUNK = 20  # tables; with five folds each, a hundred lanes side by side
 FORMAT = "wsp judge 1"
+EARLY = 20  # epochs
 
 Floats = NDArray[np.float64]
 SEED = 0  # of the old network, and of the procedure
@@ -69,15 +70,16 @@ def held_out(
     old: Sequence[MLP],
     tried: Sequence[choose.Candidate],
     folds: Sequence[Tensor],
-    epochs: int,
+    read_at: Sequence[int],
     tick: Callable[[int], None],
-) -> Iterator[tuple[choose.Candidate, Tensor]]:
+) -> Iterator[tuple[int, choose.Candidate, Tensor]]:
     """Train every candidate with each fold held out, on all tables side by side.
 
     Yields
     ------
-    Candidate, Tensor
-        (tables, folds, rows of a fold) bool: which held-out rows it gets right.
+    int, Candidate, Tensor
+        After each epoch of `read_at`: which held-out rows the candidate gets right, (tables,
+        folds, rows of a fold) bool.
     """
     rows = torch.arange(TRAIN_ROWS)
     rest = [rows[~torch.isin(rows, fold)] for fold in folds]
@@ -98,11 +100,12 @@ def held_out(
     }
     orders = [stream(run, "order") for run in runs]
     named = {name_of(candidate): ensemble for candidate, ensemble in ensembles.items()}
-    for _ in train_epochs(named, stacked, torch.arange(len(runs)), len(rest[0]), orders, epochs, tick):
-        pass
-    for candidate, ensemble in ensembles.items():
-        right = ensemble.logits(inputs).argmax(dim=1) == labels
-        yield candidate, right.view(len(tables), len(folds), -1)
+    lanes, length = torch.arange(len(runs)), len(rest[0])
+    for epoch in train_epochs(named, stacked, lanes, length, orders, max(read_at), tick):
+        if epoch in read_at:
+            for candidate, ensemble in ensembles.items():
+                right = ensemble.logits(inputs).argmax(dim=1) == labels
+                yield epoch, candidate, right.view(len(tables), len(folds), -1)
 
 
 def judge_chunk(
@@ -115,19 +118,17 @@ def judge_chunk(
     new_folds = [OLD_ROWS + fold for fold in choose.split(TRAIN_ROWS - OLD_ROWS, spec["folds"], SEED)]
     correct = {
         name_of(candidate): right.sum(dim=2).tolist()
-        for candidate, right in held_out(tables, old, tried, new_folds, spec["epochs"], tick)
+        for _, candidate, right in held_out(tables, old, tried, new_folds, [spec["epochs"]], tick)
     }
     all_folds = choose.split(TRAIN_ROWS, spec["folds"], SEED)
     is_old = torch.stack(all_folds) < OLD_ROWS
-    leak = {
-        name_of(candidate): {
+    leak: dict[str, dict[str, dict[str, list[int]]]] = {"early": {}, "end": {}}
+    three, read_at = choose.candidates([LAMDA], [SIGMA]), [spec["early"], spec["epochs"]]
+    for epoch, candidate, right in held_out(tables, old, three, all_folds, read_at, tick):
+        leak["early" if epoch == spec["early"] else "end"][name_of(candidate)] = {
             "old": (right & is_old).sum(dim=(1, 2)).tolist(),
             "new": (right & ~is_old).sum(dim=(1, 2)).tolist(),
         }
-        for candidate, right in held_out(
-            tables, old, choose.candidates([LAMDA], [SIGMA]), all_folds, spec["epochs"], tick
-        )
-    }
     return {"tables": list(numbers), "correct": correct, "leak": leak}
 
 
@@ -138,13 +139,23 @@ def specification(
     sigmas: Sequence[float] = choose.SIGMAS,
     folds: int = choose.FOLDS,
     epochs: int = HALF,
+    early: int = EARLY,
 ) -> dict[str, Any]:
     """What is computed: checked, and all that a stored file must agree with.
+
+    Parameters
+    ----------
+    tables : int
+        The first fresh tables, one seed each.
+    lamdas, sigmas, folds
+        As for :func:`wsp.choose.choose`.
+    epochs, early : int
+        Epochs of training, and after how many the second part is read a first time.
 
     Raises
     ------
     ValueError
-        If `tables` is below 1 or the folds are not of equal size.
+        If `tables` is below 1, the folds are not of equal size, or `early` is not below `epochs`.
 
     Examples
     --------
@@ -156,6 +167,8 @@ def specification(
         raise ValueError(f"tables must be at least 1, not {tables}")
     if folds < 2 or (TRAIN_ROWS - OLD_ROWS) % folds:
         raise ValueError(f"folds must divide {TRAIN_ROWS - OLD_ROWS} rows, not {folds}")
+    if not 0 < early < epochs:
+        raise ValueError(f"early must be from 1 to below epochs, {epochs}, not {early}")
     return {
         "format": FORMAT,
         "tables": tables,
@@ -163,6 +176,7 @@ def specification(
         "sigmas": list(sigmas),
         "folds": folds,
         "epochs": epochs,
+        "early": early,
     }
 
 
@@ -191,9 +205,9 @@ def judge(
     -------
     dict
         ``tables``, their numbers. ``correct``: candidate → a list over the tables, the correct
-        rows of each fold. ``leak``: for cold, warm and the article's pair, where all rows were
-        dealt out, a list over the tables of the correct ``old`` and ``new`` held-out rows (100
-        each). ``specification``, ``provenance``.
+        rows of each fold. ``leak``: ``early`` and at the ``end``, for cold, warm and the article's
+        pair, where all rows were dealt out: a list over the tables of the correct ``old`` and
+        ``new`` held-out rows (100 each). ``specification``, ``provenance``.
 
     See chapter 8.
     """
@@ -236,10 +250,14 @@ def merge(found: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
             name: join(found["correct"].get(name, []), counts) for name, counts in part["correct"].items()
         },
         "leak": {
-            name: {
-                rows: join(found["leak"].get(name, {}).get(rows, []), counts) for rows, counts in both.items()
+            when: {
+                name: {
+                    rows: join(found["leak"][when][name][rows] if found["tables"] else [], counts)
+                    for rows, counts in both.items()
+                }
+                for name, both in names.items()
             }
-            for name, both in part["leak"].items()
+            for when, names in part["leak"].items()
         },
     }
 
