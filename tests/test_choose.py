@@ -333,10 +333,11 @@ def test_bad_maps(change: dict[str, Any]) -> None:
 
 def made_up(correct: dict[str, list[int]]) -> dict[str, Any]:
     """A stored map with these counts of 100 test rows."""
+    tables = fresh_tables(len(correct["cold"]))
     return {
         "specification": {"lamdas": [0.5, 1.0], "sigmas": [0.0, 0.1], "seeds": 1, "test_rows": 100,
-                          "epochs": [1, 2]},
-        "tables": list(range(len(correct["cold"]))),
+                          "epochs": [1, 2], "tables": len(tables)},
+        "tables": list(tables),
         "correct": correct,
         "epochs": {name: [2] * len(counts) for name, counts in correct.items()},
         "reached": {name: [1, 0] * (len(counts) // 2) for name, counts in correct.items()},

@@ -14,6 +14,7 @@ import numpy as np
 
 from wsp.grid import HALVES, WARM, Floats, accuracy, cell
 from wsp.statistics import Interval, mean_interval, simultaneous
+from wsp.sweep import fresh_tables
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,15 @@ def curve(found: Mapping[str, Any], name: str, half: str | None = None, of: str 
 
 
 def halves(found: Mapping[str, Any]) -> tuple[slice, slice]:
-    """The tables that choose and the tables that report.
+    """The tables that choose and the tables that report, as in the sums of the curves.
 
     Examples
     --------
-    >>> halves({"tables": [1000, 1001, 1002, 1003]})
+    >>> halves({"specification": {"tables": 4}, "tables": [1000, 1001, 1002, 1003]})
     (slice(0, 2, None), slice(2, None, None))
     """
-    half = len(found["tables"]) // 2
+    tables = fresh_tables(found["specification"]["tables"])
+    half = sum(number < tables[len(tables) // 2] for number in found["tables"])
     return slice(0, half), slice(half, None)
 
 
