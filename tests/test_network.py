@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wsp.network import MLP, load_network, save_network
+from wsp import network as networks
+from wsp.network import MLP, ConvNet, ThinResNet, image_mlp, load_network, save_network
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -180,3 +181,66 @@ def test_a_loaded_network_trains_on_its_own(tmp_path: Path) -> None:
         for p in back.parameters():
             p += 1
     assert all(torch.equal(p, q) for p, q in zip(net.parameters(), before, strict=True))
+
+
+def test_seeded_fixes_what_is_built_and_leaves_no_trace() -> None:
+    state = torch.get_rng_state()
+    built = []
+    for seed in (5, 5, 6):
+        with networks.seeded(seed):
+            built.append(ConvNet())
+    assert same(built[0], built[1]) and not same(built[0], built[2])
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(5)
+    assert same(ConvNet(), built[0])  # PyTorch's own initialization, nothing else
+
+
+def test_image_mlp_is_affine_maps_and_activations() -> None:
+    net = image_mlp((2, 3, 3), (7, 5), 4, "relu")
+    images = torch.randn(6, 2, 3, 3, generator=seeded(9))
+    layer = images.reshape(6, 18)
+    linears = [m for m in net if isinstance(m, nn.Linear)]
+    for k, linear in enumerate(linears):
+        layer = layer @ linear.weight.T + linear.bias
+        layer = layer.clamp(min=0) if k < 2 else layer
+    torch.testing.assert_close(net(images), layer)
+    assert [m.weight.shape for m in linears] == [(7, 18), (5, 7), (4, 5)]
+
+
+def test_logistic_regression_is_an_image_mlp_without_hidden_layers() -> None:
+    net = image_mlp((3, 32, 32), hidden=())
+    assert [type(m) for m in net] == [nn.Flatten, nn.Linear]
+    assert sum(p.numel() for p in net.parameters()) == 30_730
+
+
+def test_image_mlp_refuses_an_unknown_activation() -> None:
+    with pytest.raises(ValueError, match="unknown activation 'gelu': choose from tanh, relu"):
+        image_mlp(activation="gelu")
+
+
+def test_the_paper_s_resnet() -> None:
+    """18 weight layers of 16 to 128 channels; down to 4 by 4 pixels before the mean."""
+    net = ThinResNet()
+    convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+    assert sum(m.kernel_size == (3, 3) for m in convolutions) + 1 == 18
+    assert [m.out_channels for m in convolutions if m.kernel_size == (1, 1)] == [32, 64, 128]
+    assert all(m.bias is None for m in convolutions)
+    per_block = [2 * 9 * 16 * 16] * 2
+    for inputs, outputs in ((16, 32), (32, 64), (64, 128)):
+        per_block += [9 * inputs * outputs + 9 * outputs**2 + inputs * outputs, 18 * outputs**2]
+    weights = 9 * 3 * 16 + sum(per_block) + 1280
+    assert sum(p.numel() for p in net.parameters() if p.dim() > 1) == weights
+    images = torch.randn(2, 3, 32, 32, generator=seeded(1))
+    assert nn.Sequential(*list(net)[:-3])(images).shape == (2, 128, 4, 4)
+    assert net(images).shape == (2, 10)
+
+
+def test_a_residual_block_adds_its_input() -> None:
+    block = networks.ResidualBlock(4, 4, stride=1).eval()
+    images = torch.randn(2, 4, 6, 6, generator=seeded(2))
+    nn.init.zeros_(block.residual[-1].weight)  # type: ignore[arg-type]
+    torch.testing.assert_close(block(images), images.clamp(min=0))
+    smaller = networks.ResidualBlock(4, 8, stride=2).eval()
+    nn.init.zeros_(smaller.residual[-1].weight)  # type: ignore[arg-type]
+    torch.testing.assert_close(smaller(images), smaller.shortcut(images).clamp(min=0))
+    assert smaller(images).shape == (2, 8, 3, 3)

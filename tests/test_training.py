@@ -11,7 +11,7 @@ from torch import nn
 
 from wsp.employees import Table
 from wsp.network import MLP
-from wsp.training import BATCH_SIZE, EPOCHS, LEARNING_RATE, Measurement, measure, train
+from wsp.training import BATCH_SIZE, EPOCHS, LEARNING_RATE, Measurement, cross_entropy, fit, measure, train
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -199,3 +199,125 @@ def test_threads_are_given_back() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
+
+
+def separable(n: int = 40) -> Table:
+    """Rows that a linear network gets all right."""
+    labels = torch.arange(n) % 3
+    noise = 0.05 * torch.randn(n, 6, generator=seeded(4), dtype=torch.float64)
+    return Table(torch.eye(6, dtype=torch.float64)[labels] + noise, labels)
+
+
+@pytest.mark.parametrize("name, kind", [("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)])
+def test_fit_is_the_loop_written_out(name: str, kind: Any) -> None:
+    """Until the epoch as it ran, each batch scored before its step, reaches the threshold."""
+    table, net, twin = separable(), MLP(generator=seeded(2)), MLP(generator=seeded(2))
+    options: dict[str, Any] = {"learning_rate": 0.05, "batch_size": 7, "stop_at": 0.95}
+    found = fit(net, table, seeded(3), optimizer=name, **options)
+
+    optimizer, order, epochs, share = kind(twin.parameters(), lr=0.05), seeded(3), 0, 0.0
+    while share < 0.95 and epochs < 1000:
+        right = 0
+        for batch in torch.randperm(40, generator=order).split(7):
+            logits = twin(table.inputs[batch])
+            right += int((logits.argmax(1) == table.labels[batch]).sum())
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(logits, table.labels[batch]).backward()
+            optimizer.step()
+        epochs, share = epochs + 1, right / 40
+    assert all(np.array_equal(p, q) for p, q in zip(arrays(net), arrays(twin), strict=True))
+    assert (found.epochs, found.steps, found.samples) == (epochs, 6 * epochs, 40 * epochs)
+    assert (found.train_accuracy, found.reached) == (100 * share, True) and found.seconds > 0
+    assert epochs < 1000
+
+
+def test_fit_stops_at_a_plateau() -> None:
+    """Labels that no linear network can learn: after the last best epoch come `patience` more."""
+    table = Table(torch.ones(20, 6, dtype=torch.float64), torch.arange(20) % 2)
+    found = fit(nn.Linear(6, 2).double(), table, seeded(), batch_size=20, patience=5)
+    assert not found.reached and found.train_accuracy == 50.0
+    assert found.epochs == 1 + 5  # every epoch scores one half
+
+
+def test_fit_stops_at_the_largest_number_of_epochs() -> None:
+    found = fit(MLP(generator=seeded(2)), separable(), seeded(), learning_rate=1e-9, max_epochs=3)
+    assert (found.epochs, found.reached) == (3, False)
+
+
+def test_fit_modes() -> None:
+    """Trained in training mode, whatever came before; left in evaluation mode, also after an error."""
+    net = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)).double().eval()
+    modes: list[bool] = []
+    fit(net, separable(), seeded(), max_epochs=1, after_step=lambda net, *_: modes.append(net.training))
+    assert all(modes) and not net.training and net[1].num_batches_tracked > 0
+    with pytest.raises(FloatingPointError, match=r"in epoch \d: lower the learning rate"):
+        fit(net, separable(), seeded(), optimizer="sgd", learning_rate=1e308, max_epochs=5)
+    assert not net.training and not net._forward_hooks
+
+
+def test_fit_takes_another_loss() -> None:
+    """Its first call of the network is scored; the rest is its own business."""
+    net, twin = MLP(generator=seeded(2)), MLP(generator=seeded(2))
+
+    def twice(network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        found = cross_entropy(network, inputs, labels)
+        return found + 0 * network(-inputs).sum()
+
+    one, other = (
+        fit(each, separable(), seeded(3), learning_rate=0.01, loss=loss)
+        for each, loss in ((net, None), (twin, twice))
+    )
+    assert (one.epochs, one.train_accuracy) == (other.epochs, other.train_accuracy)
+    assert all(np.array_equal(p, q) for p, q in zip(arrays(net), arrays(twin), strict=True))
+    decayed = MLP(generator=seeded(2))
+    fit(
+        decayed,
+        separable(),
+        seeded(3),
+        learning_rate=0.01,
+        max_epochs=20,
+        stop_at=2,
+        loss=lambda net, x, y: cross_entropy(net, x, y) + sum(p.square().sum() for p in net.parameters()),
+    )
+    assert sum(np.square(p).sum() for p in arrays(decayed)) < sum(np.square(p).sum() for p in arrays(net))
+
+
+def test_fit_calls_after_every_step() -> None:
+    seen: list[tuple[bool, int]] = []
+    net = MLP(generator=seeded(2))
+
+    def note(network: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+        network(separable().inputs)  # not scored
+        seen.append((network is net and isinstance(optimizer, torch.optim.Adam), step))
+
+    found = fit(net, separable(), seeded(3), batch_size=16, max_epochs=2, after_step=note, stop_at=2)
+    assert seen == [(True, step) for step in range(1, 7)] and found.steps == 6
+    plain = fit(MLP(generator=seeded(2)), separable(), seeded(3), batch_size=16, max_epochs=2, stop_at=2)
+    assert plain.train_accuracy == found.train_accuracy
+
+
+def test_fit_takes_a_function_that_builds_the_optimizer() -> None:
+    net, twin = MLP(generator=seeded(2)), MLP(generator=seeded(2))
+    fit(net, separable(), seeded(3), optimizer=lambda p: torch.optim.SGD(p, lr=0.02), max_epochs=3)
+    fit(twin, separable(), seeded(3), optimizer="sgd", learning_rate=0.02, max_epochs=3)
+    assert all(np.array_equal(p, q) for p, q in zip(arrays(net), arrays(twin), strict=True))
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"optimizer": "adagrad"}, "unknown optimizer 'adagrad': choose from adam, sgd"),
+        ({"learning_rate": 0.0}, "must be positive, not 0.0, 128, 0.99, 20, 1000"),
+        ({"patience": 0}, "must be positive"),
+        ({"max_epochs": -1}, "must be positive"),
+        ({"stop_at": float("nan")}, "must be positive"),
+    ],
+)
+def test_fit_checks_its_arguments(options: dict[str, Any], says: str) -> None:
+    net = MLP(generator=seeded(2))
+    before = arrays(net)
+    with pytest.raises(ValueError, match=says):
+        fit(net, separable(), seeded(), **options)
+    with pytest.raises(ValueError, match="no rows"):
+        fit(net, some_rows(0), seeded())
+    assert all(np.array_equal(p, q) for p, q in zip(arrays(net), before, strict=True))
