@@ -36,7 +36,8 @@ def test_a_loss_that_rises_again_does_not_count() -> None:
 def samples() -> tuple[Floats, dict[str, Floats]]:
     random = np.random.default_rng(0)
     gap = random.normal(size=80)
-    return gap, {name: gap * share + random.normal(size=80) for name, share in (("much", 2.0), ("some", 0.5), ("none", 0.0))}
+    shares = {"much": 2.0, "some": 0.5, "none": 0.0}
+    return gap, {name: gap * share + random.normal(size=80) for name, share in shares.items()}
 
 
 def test_the_estimate_is_spearmans() -> None:

@@ -309,6 +309,9 @@ class Arm:
         The network trained on the old rows, or a new one.
     lamda : float
         Fraction of the weights that is kept; no noise.
+    biases : bool
+        Shrink the biases as well, as the paper's code does. Left out where the
+        network has none.
     faster : bool
         Multiply the learning rate by 4 = 1/lamda² for lamda = 1/2.
     rewarmed : bool
@@ -325,6 +328,7 @@ class Arm:
     words: str
     start: str = "saved"
     lamda: float = 1.0
+    biases: bool = False
     faster: bool = False
     rewarmed: bool = False
     softer: bool = False
@@ -344,6 +348,7 @@ ARMS = {
         Arm("softer_faster", "warm, softer and faster", softer=True, faster=True),
         Arm("balanced", "warm, balanced", balanced=True),
         *(Arm(f"shrunk_{lamda}", f"shrunk to {lamda}", lamda=lamda) for lamda in (0.7, HALF, 0.3)),
+        Arm("shrunk_all", "shrunk to 0.5, biases too", lamda=HALF, biases=True),
         Arm("shrunk_faster", "shrunk to 0.5, faster", lamda=HALF, faster=True),
     )
 }
@@ -406,7 +411,7 @@ _DIGITS = Case(
     sizes=(64, 50, 50, 10),
     activation="relu",
     biases=False,
-    units=40,
+    units=30,
     seeds=1,
     old_rows=300,
     rows=600,
@@ -433,10 +438,10 @@ CASES = {
         test_rows=2000,
         first_epochs=1000,
         first_rate=0.05,
-        epochs=400,
+        epochs=300,
         rate=0.0125,
         batch_size=10,
-        read_at=(0, 2, 5, 10, 20, 50, 100, 200, 300, 400),
+        read_at=(0, 2, 5, 10, 20, 50, 100, 200, 300),
         trace_at=(0, 1, 5, 20),
         label_noise=0.05,
     ),
@@ -483,9 +488,10 @@ def as_networks(case: Case, lanes: Lanes) -> list[MLP]:
     return networks
 
 
-def shrunk(networks: Sequence[MLP], lamda: float) -> list[MLP]:
-    """Copies, shrunk and not perturbed."""
-    return [shrink_perturb_(copy.deepcopy(network), lamda, 0.0) for network in networks]
+def shrunk(networks: Sequence[MLP], lamda: float, biases: bool = False) -> list[MLP]:
+    """Copies, shrunk and not perturbed: their weights, or their biases as well."""
+    include = (lambda name, parameter: True) if biases else None
+    return [shrink_perturb_(copy.deepcopy(network), lamda, 0.0, include=include) for network in networks]
 
 
 def start_lanes(arm: Arm, saved: Sequence[MLP], fresh: Sequence[MLP], inputs: Tensor) -> Lanes:
@@ -494,7 +500,7 @@ def start_lanes(arm: Arm, saved: Sequence[MLP], fresh: Sequence[MLP], inputs: Te
     softness: Tensor | float = 1.0
     if arm.softer:
         softness = softness_of(Lanes(shrunk(networks, HALF)), Lanes(networks), inputs)
-    return Lanes(shrunk(networks, arm.lamda), softness)
+    return Lanes(shrunk(networks, arm.lamda, arm.biases), softness)
 
 
 def train_first(case: Case, train: Table, seeds: Sequence[int]) -> list[MLP]:
@@ -564,7 +570,7 @@ def retrain(
 
 
 def shrink_function(
-    networks: Sequence[MLP], train: Table, test: Table, old_rows: int
+    networks: Sequence[MLP], train: Table, test: Table, old_rows: int, biases: bool = False
 ) -> dict[str, Tensor]:
     """What shrinking alone, without retraining, does to saved networks: (lanes, lamdas) each.
 
@@ -575,7 +581,7 @@ def shrink_function(
     answers = Lanes(networks).logits(test.inputs).argmax(dim=2)
     read: dict[str, list[Tensor]] = {}
     for lamda in LAMDAS:
-        lanes = Lanes(shrunk(networks, lamda))
+        lanes = Lanes(shrunk(networks, lamda, biases))
         found = measure(lanes, test)
         found["agreement"] = measure(lanes, Table(test.inputs, answers))["accuracy"]
         found["old"], found["new"] = pulls(lanes, train, old_rows)
@@ -620,7 +626,8 @@ def look_inside(case: Case, units: Sequence[int], arms: Mapping[str, Arm] = ARMS
     Returns
     -------
     dict
-        `units`; `function` and, by arm, `retraining` and `suspects` (at the restart): lists
+        `units`; `function` (and, where there are biases, `function_all`, with biases shrunk
+        as well) and, by arm, `retraining` and `suspects` (at the restart): lists
         with a row a unit, averaged over seeds; `paths`: by path, the barrier of each unit in
         the training and test loss, and the sum of the losses over units at each point.
     """
@@ -636,15 +643,22 @@ def look_inside(case: Case, units: Sequence[int], arms: Mapping[str, Arm] = ARMS
         means = values.detach().view(len(units), case.seeds, *values.shape[1:]).mean(dim=1)
         return _rounded(means)
 
-    function = shrink_function(saved, train, test, case.old_rows)
+    functions = {"function": shrink_function(saved, train, test, case.old_rows)}
+    if case.biases:
+        functions["function_all"] = shrink_function(saved, train, test, case.old_rows, biases=True)
     found: dict[str, Any] = {
         "units": list(units),
-        "function": {name: by_unit(values) for name, values in function.items()},
+        **{
+            kind: {name: by_unit(values) for name, values in function.items()}
+            for kind, function in functions.items()
+        },
         "retraining": {},
         "suspects": {},
     }
     corners: dict[str, Lanes] = {}
     for key, arm in arms.items():
+        if arm.biases and not case.biases:
+            continue
         lanes = start_lanes(arm, saved, fresh, train.inputs)
         found["suspects"][key] = {
             name: by_unit(values) for name, values in suspects(lanes, train).items()
