@@ -101,14 +101,11 @@ class Method:
         >>> {len(method.arms()) for method in METHODS.values()}
         {6}
         """
+        settings = [(rate, value) for rate in RATES for value in self.values]
         if not self.knob:
-            return {key: self.make(key, rate, 0.0) for rate in MORE_RATES for key in [_key(self, rate)]}
-        return {
-            key: self.make(key, rate, value)
-            for rate in RATES
-            for value in self.values
-            for key in [_key(self, rate, value)]
-        }
+            settings = [(rate, 0.0) for rate in MORE_RATES]
+        arms = [self.make(_key(self, rate, value), rate, value) for rate, value in settings]
+        return {arm.key: arm for arm in arms}
 
     def as_published(self, rate: float) -> Arm:
         """The one arm with the setting of its source, but our learning rate."""
@@ -242,64 +239,114 @@ def start_dash(lamda: float) -> Start:
 METHODS = {
     method.key: method
     for method in (
-        Method("cold", "cold start", "ash2020warm", lambda key, r, v: Arm(key, start_cold, train_plain(r))),
-        Method("warm", "warm start", "ash2020warm", lambda key, r, v: Arm(key, start_warm, train_plain(r))),
         Method(
-            *("cold_stopped", "cold start, stopped early", "prechelt1998early"),
-            lambda key, r, v: Arm(key, start_cold, train_stopped(r, v)),
-            *("patience", (3, PATIENCE, 30), PATIENCE),
+            "cold",
+            "cold start",
+            "ash2020warm",
+            lambda key, rate, value: Arm(key, start_cold, train_plain(rate)),
+        ),
+        Method(
+            "warm",
+            "warm start",
+            "ash2020warm",
+            lambda key, rate, value: Arm(key, start_warm, train_plain(rate)),
+        ),
+        Method(
+            "cold_stopped",
+            "cold start, stopped early",
+            "prechelt1998early",
+            lambda key, rate, patience: Arm(key, start_cold, train_stopped(rate, patience)),
+            "patience",
+            (3, PATIENCE, 30),
+            published=PATIENCE,
             copies=1,
         ),
         Method(
-            *("warm_stopped", "warm start, stopped early", "prechelt1998early"),
-            lambda key, r, v: Arm(key, start_warm, train_stopped(r, v)),
-            *("patience", (3, PATIENCE, 30), PATIENCE),
+            "warm_stopped",
+            "warm start, stopped early",
+            "prechelt1998early",
+            lambda key, rate, patience: Arm(key, start_warm, train_stopped(rate, patience)),
+            "patience",
+            (3, PATIENCE, 30),
+            published=PATIENCE,
             copies=1,
         ),
         Method(
-            *("shrink_perturb", "shrink and perturb, article", "pureai2021"),
-            lambda key, r, v: Arm(key, start_article(v), train_plain(r)),
-            *("lamda", (0.3, 0.5, 0.8), 0.5),
+            "shrink_perturb",
+            "shrink and perturb (article)",
+            "pureai2021",
+            lambda key, rate, lamda: Arm(key, start_article(lamda), train_plain(rate)),
+            "lamda",
+            (0.3, 0.5, 0.8),
+            published=0.5,
         ),
         Method(
-            *("shrink_perturb_stopped", "shrink and perturb, stopped early", "pureai2021"),
-            lambda key, r, v: Arm(key, start_article(v), train_stopped(r, PATIENCE)),
-            *("lamda", (0.3, 0.5, 0.8), 0.5),
+            "shrink_perturb_stopped",
+            "shrink and perturb, stopped early",
+            "pureai2021",
+            lambda key, rate, lamda: Arm(key, start_article(lamda), train_stopped(rate, PATIENCE)),
+            "lamda",
+            (0.3, 0.5, 0.8),
+            published=0.5,
             copies=1,
         ),
         Method(
-            *("official", "shrink and perturb, paper's code", "ash2020warm"),
-            lambda key, r, v: Arm(key, start_official(v), train_plain(r)),
-            *("lamda", (0.4, 0.6, 0.8), 0.4),
+            "official",
+            "shrink and perturb (paper's code)",
+            "ash2020warm",
+            lambda key, rate, lamda: Arm(key, start_official(lamda), train_plain(rate)),
+            "lamda",
+            (0.4, 0.6, 0.8),
+            published=0.4,
         ),
         Method(
-            *("dash", "DASH", "shin2024dash"),
-            lambda key, r, v: Arm(key, start_dash(v), train_plain(r)),
-            *("lamda", (0.1, 0.3, 0.6), 0.3),
+            "dash",
+            "DASH",
+            "shin2024dash",
+            lambda key, rate, lamda: Arm(key, start_dash(lamda), train_plain(rate)),
+            "lamda",
+            (0.1, 0.3, 0.6),
+            published=0.3,
             passes=1,
             copies=2,  # the probe and the average direction; both are gone when training begins
         ),
         Method(
-            *("l2_init", "L2 Init", "kumar2023maintaining"),
-            lambda key, r, v: Arm(key, start_warm, train_l2_init(r, v)),
-            *("strength", (1e-3, 1e-2, 3e-2), 1e-2),
+            "l2_init",
+            "L2 Init",
+            "kumar2023maintaining",
+            lambda key, rate, strength: Arm(key, start_warm, train_l2_init(rate, strength)),
+            "strength",
+            (1e-3, 1e-2, 3e-2),
+            published=1e-2,
             copies=1,
         ),
         Method(
-            *("redo", "ReDo", "sokar2023dormant"),
-            lambda key, r, v: Arm(key, start_warm, train_redo(r, v)),
-            *("tau", (0.025, 0.1, 0.3), 0.1),
+            "redo",
+            "ReDo",
+            "sokar2023dormant",
+            lambda key, rate, tau: Arm(key, start_warm, train_redo(rate, tau)),
+            "tau",
+            (0.025, 0.1, 0.3),
+            published=0.1,
         ),
         Method(
-            *("hare", "Hare and Tortoise", "lee2024slow"),
-            lambda key, r, v: Arm(key, start_warm, train_hare(r, v)),
-            *("momentum", (0.9, 0.98, 0.995), 0.999),
+            "hare",
+            "Hare and Tortoise",
+            "lee2024slow",
+            lambda key, rate, momentum: Arm(key, start_warm, train_hare(rate, momentum)),
+            "momentum",
+            (0.9, 0.98, 0.995),
+            published=0.999,
             copies=1,
         ),
         Method(
-            *("layer_norm", "layer norm + weight decay", "lyle2024disentangling"),
-            lambda key, r, v: Arm(key, start_warm, train_plain(r, v), add_layer_norm_),
-            *("decay", (0.1, 1.0, 3.0), 0.1),
+            "layer_norm",
+            "layer norm + weight decay",
+            "lyle2024disentangling",
+            lambda key, rate, decay: Arm(key, start_warm, train_plain(rate, decay), add_layer_norm_),
+            "decay",
+            (0.1, 1.0, 3.0),
+            published=0.1,
         ),
     )
 }
