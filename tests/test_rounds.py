@@ -87,6 +87,13 @@ def test_the_official_rule_changes_every_parameter() -> None:
     assert was[2].running_mean.abs().max() > 0  # type: ignore[union-attr,operator]
 
 
+def test_running_statistics_can_be_kept() -> None:
+    was, _, network = started("shrink_perturb_keep_bn")
+    _, _, plain_ = started("shrink_perturb")
+    assert torch.equal(network[2].running_mean, was[2].running_mean)  # type: ignore[arg-type,index]
+    assert all(torch.equal(p, q) for p, q in zip(network.parameters(), plain_.parameters(), strict=True))
+
+
 def test_fresh_shrunk_knows_nothing() -> None:
     _, new, network = started("fresh_shrunk")
     noise = network[1].weight - 0.5 * new[1].weight  # type: ignore[operator,union-attr]

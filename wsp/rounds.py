@@ -134,6 +134,13 @@ def start_shrunk(lamda: float) -> Start:
     return start
 
 
+def start_keeping_statistics(
+    old: nn.Module, fresh: nn.Module, table: Table, generator: torch.Generator
+) -> nn.Module:
+    """The article's rule, with BatchNorm's running statistics as the old network left them."""
+    return shrink_perturb_(old, LAMDA, SIGMA, running_stats="keep", generator=generator)
+
+
 def start_fresh_shrunk(
     old: nn.Module, fresh: nn.Module, table: Table, generator: torch.Generator
 ) -> nn.Module:
@@ -150,6 +157,7 @@ ARMS = {
         Arm("official", start_official),
         *(Arm(f"shrink_perturb_{lamda}", start_shrunk(lamda)) for lamda in (0.3, 0.6, 0.8)),
         Arm("fresh_shrunk", start_fresh_shrunk),
+        Arm("shrink_perturb_keep_bn", start_keeping_statistics),
         Arm("cold_update_bn", start_cold, reestimated),
         Arm("warm_update_bn", start_warm, reestimated),
         Arm("shrink_perturb_update_bn", start_shrunk(LAMDA), reestimated),
