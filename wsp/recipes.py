@@ -115,7 +115,7 @@ class Plan:
     keep_velocity : bool
         Let the momentum of the first training carry on. Default False: a new
         optimizer.
-    new_share : float, optional
+    new_share : float or None
         Share of the arrived rows among those met in an epoch, 0 to 1. An epoch
         has as many rows as ever: some are met more often, others not in every
         epoch. Default None: every row once.

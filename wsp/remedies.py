@@ -121,6 +121,7 @@ BATCHES = (5, 10, 20, 50)
 RATES = (0.05, 0.01)
 WARM = ("warm",)
 PAPER = "Ash and Adams (2020)"
+#: All remedies by key, in the order in which they are carried out.
 REMEDIES = {
     remedy.key: remedy
     for remedy in (
@@ -342,7 +343,7 @@ def run_remedies(
     Parameters
     ----------
     keys : iterable of str
-        Of :data:`REMEDIES`.
+        Of :data:`wsp.remedies.REMEDIES`.
     folder : str or Path
         Where the files are, and where they go after every chunk of tables.
     tables : int
