@@ -270,15 +270,16 @@ def test_every_exercise_is_listed(site: Site) -> None:
     """The page of exercises leads to each of them, and gives its text."""
     folder = site.html / "book"
     page = BeautifulSoup((folder / "exercises.html").read_text(), "html.parser")
+    listed = [chapter for _, chapters in contents.read_parts(ROOT) for chapter in chapters]
     there = {
         f"{chapter.name}.html#{box['id']}"
-        for chapter in (contents.read_chapter(path) for path in CHAPTERS)
+        for chapter in listed
         for box in BeautifulSoup((folder / f"{chapter.name}.html").read_text(), "html.parser").select(
             "div.exercise[id]"
         )
     }
     entries = page.select(".exercises li:has(> p > a)")
-    assert len(there) >= 2 * len(CHAPTERS)
+    assert len(there) >= 2 * len(listed)
     assert {entry.a["href"] for entry in entries} == there
     assert all(re.match(r"Exercise \d+\.\d+: .{20}", entry.text, re.S) for entry in entries)
 

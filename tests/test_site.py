@@ -190,23 +190,32 @@ def test_search_works_from_a_folder(place: str, site: Site, unpacked: Path, brow
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
+def first_paint(browser: Any, url: str) -> float:
+    """Milliseconds until something of a page is seen, with an empty cache; the best of three."""
+    times = []
+    for _ in range(3):
+        context = browser.new_context(viewport={"width": 1400, "height": 900})
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_function(PAINTED, timeout=60_000)
+        times.append(page.evaluate(PAINTED))
+        context.close()
+        if times[-1] < 1000:
+            break
+    return min(times)
+
+
 def test_pages_paint_within_a_second(address: str, site: Site, browser: Any) -> None:
-    """Each with an empty cache; the best of three, since other tests run beside this one."""
-    slow = {}
-    for path in book_pages(site):
-        times = []
-        for _ in range(3):
-            context = browser.new_context(viewport={"width": 1400, "height": 900})
-            page = context.new_page()
-            page.goto(f"{address}/{path.relative_to(site.html).as_posix()}")
-            page.wait_for_function(PAINTED, timeout=30_000)
-            times.append(page.evaluate(PAINTED))
-            context.close()
-            if times[-1] < 1000:
-                break
-        if min(times) >= 1000:
-            slow[path.name] = times
-    assert slow == {}
+    (site.html / "nearly_empty.html").write_text("<!DOCTYPE html><p>A page.")
+    try:
+        least = min(first_paint(browser, f"{address}/nearly_empty.html") for _ in range(3))
+    finally:
+        (site.html / "nearly_empty.html").unlink()
+    if least > 250:
+        pytest.skip(f"this machine is busy: a page with one word takes {least:.0f} ms")
+    addresses = {path.name: path.relative_to(site.html).as_posix() for path in book_pages(site)}
+    times = {name: first_paint(browser, f"{address}/{path}") for name, path in addresses.items()}
+    assert {name: time for name, time in times.items() if time >= 1000} == {}
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +284,7 @@ def unfold(page: Any) -> None:
     page.wait_for_function(f"{players}.every(element => element.playground.task === 'idle')", timeout=300_000)
 
 
-@pytest.mark.parametrize("width, theme", LOOKS)
+@pytest.mark.parametrize("width, theme", [(1400, "light"), (1400, "dark"), (390, "light")])
 def test_accessible(width: int, theme: str, site: Site, browser: Any) -> None:
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
