@@ -745,7 +745,7 @@ def run(key: str, out: Path, command: str, units: Sequence[int] | None = None) -
     Parameters
     ----------
     key : str
-        Of :data:`CASES`, or ``"convnets"``.
+        Of `CASES`, or ``"convnets"``.
     out : Path
         Written after every chunk. If it exists, the run goes on from it.
     command : str
