@@ -125,7 +125,7 @@ def test_sidebar_opens_and_closes(width: int, site: Site, browser: Any) -> None:
 HOVERED = {
     "term": "article a.reference:has(.std-term)",
     "citation": "article a.reference[href*='references.html#id']",
-    "figure": "article a.reference:has(.std-numref:text('Fig'))",
+    "figure": "article a.reference[href*='#fig-']",
 }
 
 
