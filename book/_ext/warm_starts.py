@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 # A picture that a cell drew. Its address is relative to the page, as a link's is.
 FIGURE = re.compile(r'(<img [^>]*src="((?:\.\./)*_images/[0-9a-f]{64}\.png)"[^>]*/>)')
 
+TOGGLE = '<summary><span class="toctree-toggle"'
+NAMED_TOGGLE = '<summary aria-label="Pages below this one"><span class="toctree-toggle"'
+
 
 class quoted(nodes.inline):
     """A number with the key of its source, until ResolveQuoted makes it a link."""
@@ -162,6 +165,15 @@ def drop_thebe(app: Sphinx, config: Config) -> None:
     ]
 
 
+def name_toggles(app: Sphinx, exception: Exception | None) -> None:
+    """Name what unfolds the contents: the theme gives it an arrow and no words."""
+    if exception is None and app.builder.format == "html":
+        for path in Path(app.outdir).rglob("*.html"):
+            page = path.read_text()
+            if TOGGLE in page:
+                path.write_text(page.replace(TOGGLE, NAMED_TOGGLE))
+
+
 def drop_source_maps(app: Sphinx, exception: Exception | None) -> None:
     """Maps of the theme's sources are 40 % of the site and help no reader."""
     if exception is None and app.builder.format == "html":
@@ -179,5 +191,6 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("html-page-context", search_from_files)
     app.connect("html-page-context", link_figures)
     app.connect("html-page-context", mend_roles)
+    app.connect("build-finished", name_toggles)
     app.connect("build-finished", drop_source_maps)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
