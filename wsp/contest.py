@@ -378,7 +378,7 @@ def contest(
     out : Path
         Written after every run; an interrupted contest goes on from here.
     methods : iterable of str
-        Keys of :data:`METHODS`. Default: all.
+        Keys of ``METHODS``. Default: all.
     device : str
         Default ``"cpu"``.
     command : str
@@ -394,8 +394,6 @@ def contest(
     ------
     ValueError
         For an unknown method, or if `out` holds something else.
-
-    See chapter 12.
     """
     methods, tune = list(methods), spec["tune"]
     for key in methods:

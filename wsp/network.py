@@ -280,6 +280,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (rows, inputs, height, width) to (rows, outputs, height / stride, width / stride)."""
         return torch.relu(self.residual(x) + self.shortcut(x))
 
 

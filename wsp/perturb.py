@@ -99,7 +99,7 @@ def shrink_perturb_(
 
     References
     ----------
-    J. T. Ash and R. P. Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020.
+    Ash and Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020.
 
     Examples
     --------
