@@ -82,16 +82,16 @@ class Arm:
     ----------
     key : str
         Its name in tables, files and figures.
-    start : callable
+    start
         ``start(old, fresh, table, generator)`` gives the network to train: from
         a copy of the one trained in the round before, a new one, all that has
         arrived, and a CPU generator for noise. It may change and return `old`
         or `fresh`. Not called in the first round, which starts from `fresh`.
-    train : callable
+    train
         ``train(network, first, table, order, **options)`` trains in place, as
         :func:`wsp.training.fit` does, whose options these are. `first` is the
         network that the run began with, untrained. Default: :func:`plain`.
-    prepare : callable
+    prepare
         ``prepare(network)`` may change the layers of every new network.
         Default: :func:`as_built`.
 
@@ -371,7 +371,7 @@ def experiment(
     command : str
         What re-creates the result, for its provenance.
     modules : sequence of str
-        Whose code made it, for its provenance. Default: what :data:`ARMS` need.
+        Whose code made it, for its provenance. Default: what `ARMS` need.
 
     Returns
     -------
