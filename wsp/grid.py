@@ -158,22 +158,24 @@ def train_chunk(
     pairs = [(place, seed) for place in range(len(numbers)) for seed in range(spec["seeds"])]
     lanes = torch.tensor([place for place, _ in pairs])
     on_train, on_test = ([torch.stack(columns)[lanes] for columns in zip(*rows)] for rows in (train, test))
-    readings: dict[str, list[Tensor]] = {}
-    fitted: dict[str, list[Tensor]] = {}
+    arms = [Arm("cold", "fresh", epochs=HALF), *cells(spec["lamdas"], spec["sigmas"])]
+    # Made beforehand: small tensors that stay, left among large ones that go, would break up
+    # the memory until none is left.
+    shape = (len(READ_AT), len(numbers), spec["seeds"])
+    curves = {arm.key: torch.zeros(shape, dtype=torch.int64) for arm in arms}
+    fitted = {arm.key: torch.zeros(shape, dtype=torch.int64) for arm in arms}
+    initial = torch.zeros(shape[1:], dtype=torch.int64)
 
     def read(members: list[Arm], epoch: int, ensemble: Ensemble) -> None:
         arm = members[0]
-        if arm.start == "first" and epoch < arm.epochs:
-            return
-        counts = ensemble.measure(*on_test)[0].view(len(numbers), spec["seeds"])
-        readings.setdefault(arm.key, []).append(counts)
-        right = ensemble.measure(*on_train)[0].view(len(numbers), spec["seeds"])
-        fitted.setdefault(arm.key, []).append(right.sum(dim=1))
+        if arm.start != "first":
+            k = READ_AT.index(epoch)
+            curves[arm.key][k] = ensemble.measure(*on_test)[0].view(shape[1:])
+            fitted[arm.key][k] = ensemble.measure(*on_train)[0].view(shape[1:])
+        elif epoch == arm.epochs:
+            initial.copy_(ensemble.measure(*on_test)[0].view(shape[1:]))
 
-    arms = [Arm("cold", "fresh", epochs=HALF), *cells(spec["lamdas"], spec["sigmas"])]
     train_lanes(train, pairs, arms, read, read_at=READ_AT, learning_rate=spec["learning_rate"], tick=tick)
-    initial = readings.pop("initial")[0]
-    curves = {name: torch.stack(counts) for name, counts in readings.items()}  # (epochs, tables, seeds)
     cold = curves["cold"].sum(dim=2)
     chooses = torch.tensor(numbers) < fresh_tables(spec["tables"])[spec["tables"] // 2]
     found: dict[str, Any] = {
@@ -191,7 +193,7 @@ def train_chunk(
             half: {
                 "sum": by_table[:, tables].sum(dim=1).tolist(),
                 "squares_minus_cold": ((by_table - cold)[:, tables] ** 2).sum(dim=1).tolist(),
-                "train": torch.stack(fitted[name])[:, tables].sum(dim=1).tolist(),
+                "train": fitted[name][:, tables].sum(dim=(1, 2)).tolist(),
             }
             for half, tables in zip(HALVES, (chooses, ~chooses))
         }
