@@ -278,7 +278,7 @@ def test_every_exercise_is_listed(site: Site) -> None:
             "div.exercise[id]"
         )
     }
-    entries = page.select(".exercises li:has(> p > a)")
+    entries = [item for item in page.select(".exercises li") if item.select_one(":scope > p > a")]
     assert len(there) >= 2 * len(listed)
     assert {entry.a["href"] for entry in entries} == there
     assert all(re.match(r"Exercise \d+\.\d+: .{20}", entry.text, re.S) for entry in entries)
