@@ -136,8 +136,9 @@ class Chapters(Listing):
                 cost = f"{chapter.minutes} minutes to read"
                 if chapter.name in seconds:
                     cost += f", {seconds[chapter.name]} seconds to run"
-                yield f"{number}. [](/book/{chapter.name}) [{cost}]{{.cost}}"
-                yield from ("", f"   {chapter.about}", "")
+                mark = f"{number}. "  # what belongs to an item is indented as far as its text
+                yield f"{mark}[](/book/{chapter.name}) [{cost}]{{.cost}}"
+                yield from ("", " " * len(mark) + chapter.about, "")
 
 
 class Exercises(Listing):
