@@ -46,7 +46,7 @@ def look(browser: Any, paths: list[Path], width: int, theme: str) -> list[str]:
     # missing fails in another way (test_looking_can_fail).
     page.on(
         "requestfailed",
-        lambda request: None if request.failure == "net::ERR_ABORTED" else blame(f"not loaded: {request.url}"),
+        lambda request: request.failure == "net::ERR_ABORTED" or blame(f"not loaded: {request.url}"),
     )
     page.on(
         "request",
