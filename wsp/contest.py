@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -31,6 +32,7 @@ from wsp.rivals import HareTortoise, Redo, add_layer_norm_, dash_, fit_stopped, 
 from wsp.rounds import (
     MODULES,
     OFFICIAL_SIGMA,
+    PRECISIONS,
     Arm,
     Start,
     Train,
@@ -352,9 +354,15 @@ METHODS = {
 }
 
 
-def conditions(data: str, wrong: float, tune: int = TUNE) -> dict[str, Any]:
-    """What all runs of one file share; see :func:`wsp.rounds.specification`."""
-    return specification(data, wrong=wrong, **DATA[data], tune=tune)
+def conditions(data: str, wrong: float, tune: int = TUNE, **settings: Any) -> dict[str, Any]:
+    """What all runs of one file share; see :func:`wsp.rounds.specification`.
+
+    Examples
+    --------
+    >>> conditions("cifar10", 0.0, tune=0, note="JPEG copy")["note"]
+    'JPEG copy'
+    """
+    return specification(data, **{"wrong": wrong, **DATA[data], "tune": tune, **settings})
 
 
 def contest(
@@ -511,6 +519,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--methods", default=",".join(METHODS), help="separated by commas; default: all, %(default)s"
     )
+    command.add_argument("--precision", choices=tuple(PRECISIONS), help="default: float32")
+    command.add_argument("--note", default="", help="kept with the result, such as where the images are from")
     command.add_argument("--folder", type=Path, default=Path("data/results"), help="default %(default)s")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
@@ -522,10 +532,12 @@ def run(args: argparse.Namespace, device: str) -> int:
     if args.report < 1 or args.tune < 1:
         raise ValueError(f"--tune and --report must be at least 1, not {args.tune} and {args.report}")
     usual = (0.0, WRONG) if digits else (0.0,)
+    settings = {name: getattr(args, name) for name in ("precision", "note") if getattr(args, name)}
+    options = "".join(f" --{name} {shlex.quote(value)}" for name, value in settings.items())
     for wrong in args.wrong if args.wrong is not None else usual:
-        spec = conditions(args.data, wrong, args.tune if digits else 0)
+        spec = conditions(args.data, wrong, args.tune if digits else 0, **settings)
         out = args.folder / f"rivals_{args.data}_wrong_{wrong}.json"
-        command = f"python -m wsp rivals --data {args.data} --wrong {wrong}"
+        command = f"python -m wsp rivals --data {args.data} --wrong {wrong}{options}"
         found = contest(spec, args.report, out, methods=methods, device=device, command=command)
         print(f"{args.data}, {100 * wrong:.0f} % wrong labels")
         print(as_text(found, methods), flush=True)
