@@ -70,9 +70,11 @@ def shrink_perturb_(
         the rule of two dimensions. A tied parameter goes by the first of its names.
     running_stats : {"reset", "keep"}
         Old running statistics describe old activations. ``"reset"`` starts them afresh, except
-        in layers whose own parameters are all frozen; ``"keep"`` leaves them. Either way
-        measure them again, with ``torch.optim.swa_utils.update_bn`` or by training, before you
-        evaluate: new ones are no better than old ones.
+        in layers whose own parameters are all frozen; ``"keep"`` leaves them. Until they are
+        measured again a network with BatchNorm may answer hardly better than chance: call
+        ``torch.optim.swa_utils.update_bn`` before you evaluate it untrained, and after a
+        training of less than some hundred steps. Chapter 10 of the book shows a short one in
+        which reset statistics did far worse than kept ones or ``update_bn``.
     generator : torch.Generator, optional
         Source of the standard normal noise, which is drawn on its device. By default the
         global generator of each parameter's device. Processes that train together need one
