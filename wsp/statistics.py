@@ -28,11 +28,16 @@ class Interval:
     --------
     >>> print(Interval(1.0, 0.2, 1.8))
     +1.00 (+0.20 to +1.80)
+    >>> print(-Interval(1.0, 0.2, 1.8))  # of the difference the other way round
+    -1.00 (-1.80 to -0.20)
     """
 
     estimate: float
     low: float
     high: float
+
+    def __neg__(self) -> Interval:
+        return Interval(-self.estimate, -self.high, -self.low)
 
     def __str__(self) -> str:
         return f"{self.estimate:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
