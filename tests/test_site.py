@@ -287,6 +287,7 @@ def unfold(page: Any) -> None:
     assert page.locator(".toggle-hidden").count() == 0
     players = "[...document.querySelectorAll('.playground')]"
     page.wait_for_function(f"{players}.every(element => element.playground.task === 'idle')", timeout=300_000)
+    page.wait_for_timeout(500)  # the theme measures anew 300 ms later what the keyboard must reach
 
 
 @pytest.mark.parametrize("width, theme", [(1400, "light"), (1400, "dark"), (390, "light")])
