@@ -521,3 +521,39 @@ def test_dark_mode_repaints(page: Any) -> None:
     light = page.evaluate(ground)
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
     page.wait_for_function(f"{ground} !== {json.dumps(light)}")
+
+
+# axe-core leaves the text of drawings out. This gives each one's contrast to the page.
+CONTRASTS = """() => {
+  const luminance = (color) => {
+    const [r, g, b] = color.match(/[\\d.]+/g).map(Number).map((value) => {
+      value /= 255;
+      return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const page = document.createElement("i");
+  page.style.color = "var(--ground)";
+  document.querySelector(".playground").append(page);
+  const ground = luminance(getComputedStyle(page).color);
+  return [...document.querySelectorAll(".playground svg text")].map((text) => {
+    const ink = luminance(getComputedStyle(text).fill);
+    const [dark, bright] = [ink, ground].sort((a, b) => a - b);
+    return [text.textContent, (bright + 0.05) / (dark + 0.05)];
+  });
+}"""
+
+
+@pytest.mark.parametrize("theme, ground", [("light", "#fff"), ("dark", "#121212")])
+def test_drawings_can_be_read(theme: str, ground: str, page: Any) -> None:
+    page.evaluate("""([theme, ground]) => {
+      document.documentElement.dataset.theme = theme;
+      document.documentElement.style.setProperty("--pst-color-background", ground);
+    }""", [theme, ground])
+    for start in ("cold", "warm", "shrink_perturb"):
+        choose(page, start)
+        press(page, "To the end")
+        wait(page)
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) > 20
+    assert [(text, round(contrast, 2)) for text, contrast in contrasts if contrast < 4.5] == []
