@@ -118,6 +118,20 @@ def test_learning_curve_and_its_label(ax: Axes) -> None:
     ]
 
 
+def test_names_beside_lines_do_not_overlap() -> None:
+    fig, ax = plt.subplots()
+    for end in (1.0, 1.01, 5.0):
+        ax.plot([0, 1], [0, end])
+    figures.label_ends(ax, {"one": "red", "other": "blue", "far": "black"}, apart=12.0)
+    fig.canvas.draw()
+    boxes = {text.get_text(): text.get_window_extent() for text in ax.texts}
+    assert list(boxes) == ["one", "other", "far"]
+    centers = {name: (box.y0 + box.y1) / 2 * 72 / fig.dpi for name, box in boxes.items()}
+    assert centers["other"] - centers["one"] == pytest.approx(12, abs=0.1)
+    assert ax.texts[2].xyann[1] == 0  # nothing near it, so it stays at its line
+    plt.close(fig)
+
+
 def test_decision_surface_has_each_job_in_its_corner(ax: Axes) -> None:
     """A network that says mgmt to the old, else tech to the rich, else supp."""
     net = MLP((6, 3), generator=torch.Generator())

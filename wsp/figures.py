@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
 from torch import nn
 
 from wsp.employees import BRANCHES, JOBS, TEST_ROWS, encode
@@ -152,6 +154,41 @@ def label_line(ax: Axes, text: str, color: str, at: int = -1, line: int = -1, dy
         va="center",
         annotation_clip=False,
     )
+
+
+def spread(heights: Sequence[float], least: float) -> NDArray[np.float64]:
+    """Move labels apart, as little as it takes, so that neighbors are `least` apart.
+
+    Examples
+    --------
+    >>> spread([1.0, 1.0, 5.0], least=1.0).tolist()
+    [0.5, 1.5, 5.0]
+    """
+    places, order = np.array(heights, dtype=float), np.argsort(heights, kind="stable")
+    for _ in range(200):
+        for below, above in pairwise(order):
+            overlap = least - (places[above] - places[below])
+            if overlap > 0:
+                places[above] += overlap / 2
+                places[below] -= overlap / 2
+    return places
+
+
+def label_ends(ax: Axes, names: Mapping[str, str], apart: float = 12.0) -> None:
+    """Write the lines' names beside their ends, `apart` points or more from each other.
+
+    `names` gives the name and color of the last lines, in the order in which they were drawn.
+    Call it when everything else is there, so that the limits do not move any more.
+    """
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # settles limits and layout
+    ends = [line.get_data() for line in ax.lines[-len(names) :]]
+    pixel = 72 / figure.dpi  # in points
+    heights = [ax.transData.transform((x[-1], y[-1]))[1] * pixel for x, y in map(np.asarray, ends)]
+    moved = spread(heights, apart) - heights
+    for line, ((name, color), dy) in enumerate(zip(names.items(), moved), start=-len(names)):
+        label_line(ax, name, color, line=line, dy=dy)
 
 
 def decision_surface(
