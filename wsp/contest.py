@@ -487,7 +487,7 @@ def as_text(found: Mapping[str, Any], methods: Iterable[str] = METHODS) -> str:
     accuracy, cost = averages(found, "accuracy", methods), averages(found, "cost", methods)
     splits = len(next(iter(accuracy.values())))
     gaps = {
-        other: against(accuracy, other) for other in ("warm", "cold") if other in accuracy and splits >= 5
+        other: against(accuracy, other) for other in ("warm", "cold") if other in accuracy and splits > 1
     }
     lines = [
         f"{splits} splits; rounds from the second on; intervals hold for all methods at once",
