@@ -6,9 +6,12 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from wsp.results import stored
+from wsp.contest import METHODS, averages
+from wsp.results import processor, stored
 from wsp.rounds import ARMS, experiment
 
 # The test batch of the JPEG copy from which the stored results come.
@@ -23,10 +26,22 @@ def same_images() -> bool:
 @pytest.mark.skipif(not same_images(), reason="WSP_CIFAR10 names no folder with the JPEG copy of CIFAR-10")
 @pytest.mark.parametrize("name", ["mlp_relu_adam", "mlp_tanh_adam", "rounds_mlp_relu_adam"])
 def test_a_slice_is_reproduced(name: str) -> None:
+    """To the image on the processor that stored it; elsewhere single precision goes other ways."""
     found = stored(f"cifar_reduced_{name}")
     arms = ["warm", "shrink_perturb"]
     again = experiment(found["specification"], [ARMS[arm] for arm in arms], 1)
     kept = {run["arm"]: run for run in found["runs"] if run["seed"] == 0}
+    source = found["provenance"]
+    same = source["processor"] == processor() and source["torch"] == torch.__version__
     for run in again["runs"]:
-        for what in ("epochs", "steps", "correct"):
-            assert run[what] == kept[run["arm"]][what], (run["arm"], what)
+        apart = np.array(run["correct"]) - kept[run["arm"]]["correct"]
+        points = 100 * abs(apart.mean()) / found["specification"]["test"]
+        assert not apart.any() if same else points < 3, run["arm"]
+
+
+def test_the_stored_contest_is_whole() -> None:
+    found = stored("rivals_cifar10_wrong_0.0")
+    runs = {(run["arm"], run["seed"]) for run in found["runs"]}
+    assert runs == {(key, seed) for key in METHODS for seed in range(5)}
+    assert found["specification"]["tune"] == 0 and found["specification"]["note"] == "JPEG copy"
+    assert all(seen > 0 for values in averages(found, "cost").values() for seen in values)
