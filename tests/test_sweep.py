@@ -37,6 +37,7 @@ torch.set_num_threads(1 + int(os.environ.get("RANK", 0)))
 
 if "STOP" in os.environ:
     save, number = sweep.save_json, getattr(signal, os.environ["STOP"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
     def save_then_stop(path, content):
         save(path, content)
