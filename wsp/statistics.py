@@ -118,9 +118,9 @@ def simultaneous(
 ) -> dict[str, Interval]:
     """Intervals that hold for several comparisons at once (bootstrap max-t).
 
-    With fewer than ten tables a bootstrap sample is too often a few of them over and over, and
-    its intervals are several times too wide. Then they are Student's t, with Bonferroni's
-    correction for the number of comparisons.
+    With fewer than ten tables a bootstrap sample is too often a few of them over and over, which
+    makes the intervals too wide, with five tables about three times. Then they are Student's t,
+    with Bonferroni's correction for the number of comparisons.
 
     Parameters
     ----------
