@@ -16,6 +16,7 @@ Rule = Callable[[Notebook], list[str]]
 
 OPENING = ("In this chapter", "You will be able to", "You need", "Runs in")
 SHORTEST_ALT = 20  # characters; shorter ones say what kind of thing it is, not what it shows
+LONGEST_LINE = 88  # characters of code; longer ones wrap in the page's column
 
 # A fence ```name or ~~~name; a directive, ```{name}, holds prose and stays.
 CODE_FENCE = re.compile(r"^( *)(`{3,}|~{3,})(?!\{)[^\n]*\n.*?^\1\2 *$", re.M | re.S)
@@ -219,5 +220,23 @@ def outputs_compared(notebook: Notebook) -> list[str]:
     return faults
 
 
-EVERYWHERE: tuple[Rule, ...] = (executed, no_local_paths, alt_text, typed_numbers, outputs_compared)
+def code_fits(notebook: Notebook) -> list[str]:
+    """Code that a reader can see does not wrap."""
+    return [
+        f"cell {place}: a line of {len(line)} characters: {line.strip()[:40]}..."
+        for place, cell in cells(notebook, "code")
+        if not {"remove-cell", "remove-input"} & set(cell["metadata"].get("tags", []))
+        for line in text(cell["source"]).splitlines()
+        if len(line) > LONGEST_LINE
+    ]
+
+
+EVERYWHERE: tuple[Rule, ...] = (
+    executed,
+    no_local_paths,
+    alt_text,
+    typed_numbers,
+    outputs_compared,
+    code_fits,
+)
 IN_CHAPTERS: tuple[Rule, ...] = (parts, exercises)

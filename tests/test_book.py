@@ -146,6 +146,7 @@ SPOILED: list[tuple[rules.Rule, Callable[[rules.Notebook], None]]] = [
     (rules.outputs_compared, edit(2, metadata={"tags": ["nbval-skip"]})),
     (rules.outputs_compared, edit(2, metadata={"tags": ["nbval-ignore-output"]})),
     (rules.outputs_compared, edit(2, source="# NBVAL_IGNORE_OUTPUT\nprint(1)")),
+    (rules.code_fits, drop("print(1)", f"print({'1' * 90})")),
 ]
 
 

@@ -7,13 +7,17 @@
 - Every figure links to its picture.
 - Searching works from a folder, too.
 - Docstrings of wsp may name each other without the module: ``Table`` finds
-  ``wsp.employees.Table``.
+  ``wsp.employees.Table``. A long default is shown by its name.
 - Thebe, which Jupyter Book always adds and which names another host, is left out.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import ReferenceRole
+from sphinx.util.inspect import object_description
 from sphinx.util.typing import ExtensionMetadata
 
 logger = logging.getLogger(__name__)
@@ -109,6 +114,39 @@ def find_in_wsp(
     return resolved
 
 
+def short_name(default: Any, constants: dict[str, Any]) -> str | None:
+    """What stands in the source for a default that is long when it is written out."""
+    if isinstance(default, int | float | str):
+        return None
+    for name, value in constants.items():
+        if value is default and name.isupper():
+            return name
+    if dataclasses.is_dataclass(default):
+        kind: Callable[[], Any] = type(default)
+        return f"{kind.__name__}()" if default == kind() else None
+    if inspect.isroutine(default):
+        return "..." if default.__name__ == "<lambda>" else default.__name__
+    return None
+
+
+def shorten_defaults(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """A default that is a constant or a function of the module is shown by its name.
+
+    autodoc_preserve_defaults would do the same, but it changes the functions themselves,
+    and the playground's directive calls them while the book is built.
+    """
+    if signature is None or what not in ("function", "method", "class"):
+        return signature, returns
+    constants = vars(sys.modules[obj.__module__])
+    for parameter in inspect.signature(obj).parameters.values():
+        short = short_name(parameter.default, constants)
+        if short and parameter.default is not parameter.empty:
+            signature = signature.replace(object_description(parameter.default), short)
+    return signature, returns
+
+
 def add_description(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
@@ -187,6 +225,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_post_transform(ResolveQuoted)
     app.connect("config-inited", drop_thebe)
     app.connect("missing-reference", find_in_wsp)
+    app.connect("autodoc-process-signature", shorten_defaults)
     app.connect("html-page-context", add_description)
     app.connect("html-page-context", search_from_files)
     app.connect("html-page-context", link_figures)
