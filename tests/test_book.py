@@ -400,6 +400,13 @@ def test_site_checks_can_fail(check: Callable[..., list[str]], spoiled: str, tmp
     assert check(tmp_path, html_pages(tmp_path))
 
 
+def test_signatures_are_readable(site: Site) -> None:
+    """No default is written out that is longer than what it explains."""
+    pages = [BeautifulSoup(path.read_text(), "html.parser") for path in site.html.glob("book/api_*.html")]
+    lengths = {sig.get("id"): len(sig.get_text()) for page in pages for sig in page.select("dt.sig")}
+    assert len(lengths) > 100 and {name for name, length in lengths.items() if length > 500} == set()
+
+
 def test_pages_are_small(site: Site) -> None:
     """A page weighs at most 300 KB without shared files."""
     sizes = {path.name: path.stat().st_size for path in site.html.glob("book/*.html")}

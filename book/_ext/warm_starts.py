@@ -142,7 +142,7 @@ def shorten_defaults(
     constants = vars(sys.modules[obj.__module__])
     for parameter in inspect.signature(obj).parameters.values():
         short = short_name(parameter.default, constants)
-        if short and parameter.default is not parameter.empty:
+        if short:
             signature = signature.replace(object_description(parameter.default), short)
     return signature, returns
 
