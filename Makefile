@@ -1,9 +1,10 @@
 # `make book` builds the book, `make test` checks everything; both set up .venv first.
-# Every recipe is a plain command that also works by hand: see README.md.
+# Every recipe is a plain command that also works by hand: see CONTRIBUTING.md.
 
 SHELL  := /bin/bash
 VENV   := .venv
 BIN    := $(VENV)/bin
+SPHINX := .venv-sphinx
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 # Progress bars in stored outputs would never be the same twice.
@@ -12,7 +13,7 @@ export PYTHONHASHSEED := 0
 # Tests run side by side, a process a core; threads inside them would only get in the way.
 export OMP_NUM_THREADS := 1
 
-UNIT  := $(BIN)/python -m pytest --doctest-modules -n 2 --dist loadfile
+UNIT  := $(BIN)/python -m pytest --doctest-modules -n 2 --dist loadfile --durations 40
 NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
          --nbval-sanitize-with=tests/wall_clock.cfg -n 2 --dist loadfile --color=no
 LOGS  := _build/logs
@@ -20,7 +21,7 @@ LOGS  := _build/logs
 BROWSER := command -v chromium chromium-browser google-chrome
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks types clean
+.PHONY: help book test notebooks results verify types sphinx clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,10 +53,32 @@ test: $(VENV)/.installed  ## unit tests, then re-execute every chapter and compa
 notebooks: $(VENV)/.installed  ## run every chapter and store its outputs (CHAPTER=book/05_... for one)
 	$(BIN)/python book/execute.py $(CHAPTER)
 
+# Niced, for they take hours; what was begun goes on where it was stopped.
+results: $(VENV)/.installed  ## compute stored results that are missing or do not come out any more
+	WSP_PROGRESS=1 nice $(BIN)/python -m wsp.studies all --resume --note
+
+verify: $(VENV)/.installed  ## run a slice of every stored result again, and note which came out
+	nice $(BIN)/python -m wsp.studies check --note
+
 types: $(VENV)/.installed  ## check types and style
 	$(BIN)/mypy
 	$(BIN)/ruff check .
 
+# Beside .venv and before it on the path: it holds only what Jupyter Book 1 keeps back.
+$(SPHINX)/.installed: $(VENV)/.installed requirements-sphinx.txt
+	test -x $(SPHINX)/bin/python || $(BIN)/python -m venv $(SPHINX)
+	packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	$(BIN)/python -c "$$packages" > "$$($(SPHINX)/bin/python -c "$$packages")/packages-of-venv.pth"
+	$(SPHINX)/bin/python -m pip install --quiet --no-warn-conflicts -r requirements-sphinx.txt
+	@touch $@
+
+# Sphinx reads the configuration that Jupyter Book writes, less Jupyter Book's own extensions.
+sphinx: $(SPHINX)/.installed  ## build with today's Sphinx in _build/sphinx: the way out of Jupyter Book 1
+	$(BIN)/jupyter-book config sphinx .
+	echo 'extensions = [e for e in extensions if e not in ("jupyter_book", "sphinx_comments", "sphinx_thebe")]' >> conf.py
+	PYTHONPATH=.:book/_ext $(SPHINX)/bin/python -m sphinx -n --keep-going -d _build/sphinx-doctrees . _build/sphinx
+	@echo "Open _build/sphinx/index.html"
+
 clean:  ## remove what the others made
-	rm -rf $(VENV) _build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SPHINX) conf.py _build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find wsp tests book data -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

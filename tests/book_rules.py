@@ -6,6 +6,7 @@ that they are there to find.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,8 +15,9 @@ Notebook = dict[str, Any]
 Cell = dict[str, Any]
 Rule = Callable[[Notebook], list[str]]
 
-OPENING = ("In this chapter", "You will be able to", "You need", "Runs in")
 SHORTEST_ALT = 20  # characters; shorter ones say what kind of thing it is, not what it shows
+FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}  # tags of code nobody sees at first
+LONGEST_CELL, LONGEST_FOLDED_CELL = 25, 40  # lines of code
 LONGEST_LINE = 88  # characters of code; longer ones wrap in the page's column
 
 # A fence ```name or ~~~name; a directive, ```{name}, holds prose and stays.
@@ -26,7 +28,7 @@ CODE_DIRECTIVE = re.compile(
 MATH = re.compile(r"\$\$.*?\$\$|\$[^$\n]+\$", re.S)
 # Roles whose content was not typed as a measurement.
 MARKED = re.compile(
-    r"\{(?:quoted|glue[\w:]*|math|seconds|cite[\w:]*|py[\w:]*|numref|ref|eq|doc|download)\}`[^`]*`"
+    r"\{(?:told|quoted|glue[\w:]*|math|seconds|cite[\w:]*|py[\w:]*|numref|ref|eq|doc|download)\}`[^`]*`"
 )
 FENCE_MARK = re.compile(r"^ *(?:`{3,}|~{3,}|:{3,})(?:\{[^}]*\})?", re.M)
 CODE = re.compile(r"(`+)(?!`)(?:(?!\n\s*\n).)+?(?<!`)\1(?!`)", re.S)
@@ -99,23 +101,24 @@ def no_local_paths(notebook: Notebook) -> list[str]:
 
 
 def alt_text(notebook: Notebook) -> list[str]:
-    """Every picture says in words what it shows."""
+    """Every picture is a still that says in words what it shows (wsp.lab.figures.stills)."""
     faults = []
     for place, cell in cells(notebook, "code"):
-        pictures = 0
+        pictures = [
+            output["data"] for output in cell["outputs"] if any("image/" in k for k in output.get("data", {}))
+        ]
         for output in cell["outputs"]:
-            kinds = output.get("data", {})
-            pictures += any("image/" in kind for kind in kinds)
-            for tag in re.findall(r"<img[^>]*>", text(kinds.get("text/html", ""))):
+            for tag in re.findall(r"<img[^>]*>", text(output.get("data", {}).get("text/html", ""))):
                 if not re.search(r'alt="[^"]+"', tag):
                     faults.append(f"cell {place}: an <img> without alt")
-        alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
-        if pictures and len(alt) < SHORTEST_ALT:
-            faults.append(f"cell {place}: metadata mystnb.image.alt is missing or says too little: {alt!r}")
-        if pictures > 1:
-            faults.append(
-                f"cell {place}: {pictures} pictures share one alt text; make them cells of their own"
-            )
+        for picture in pictures:
+            title = re.search(r"<title>(.*?)</title>", text(picture.get("image/svg+xml", "")), re.S)
+            if not title or len(title[1]) < SHORTEST_ALT:
+                faults.append(f"cell {place}: a picture without words; end the cell with figures.show(alt)")
+        if pictures and cell["metadata"].get("mystnb", {}).get("image", {}).get("alt"):
+            faults.append(f"cell {place}: alt text in two places; leave out metadata mystnb.image.alt")
+        if len(pictures) > 1:
+            faults.append(f"cell {place}: {len(pictures)} pictures; make them cells of their own")
     for place, cell in cells(notebook, "markdown"):
         faults += [f"cell {place}: {fault}" for fault in alt_text_in_markdown(text(cell["source"]))]
     return faults
@@ -135,30 +138,13 @@ def alt_text_in_markdown(markdown: str) -> list[str]:
     return faults
 
 
-def parts(notebook: Notebook) -> list[str]:
-    """The fixed parts of a chapter: four that open it, what to remember, a next step."""
-    faults = []
-    first = re.split(r"^## ", story(notebook), maxsplit=1, flags=re.M)[0]
-    places = [first.find(f"**{part}**") for part in OPENING]
-    for part, place in zip(OPENING, places, strict=True):
-        if place < 0:
-            faults.append(f"no **{part}** before the first section")
-    if min(places) >= 0 and places != sorted(places):
-        faults.append(f"the opening parts are not in the order {', '.join(OPENING)}")
-    if not re.search(r"^## What to remember$", story(notebook), re.M):
-        faults.append("no section '## What to remember'")
-    if not re.search(r"^\**Next\b|^## Next", story(notebook), re.M):
-        faults.append("no next step (a paragraph that begins with '**Next')")
-    return faults
-
-
 def exercises(notebook: Notebook) -> list[str]:
-    """Two to four exercises, each with a solution in a dropdown, its code run."""
+    """One to four exercises, each with a solution in a dropdown, its code run."""
     faults = []
     markdown = story(notebook)
     labels = re.findall(r"\{exercise(?:-start)?\}.*?:label: *(\S+)", markdown, re.S)
-    if not 2 <= len(labels) <= 4:
-        faults.append(f"{len(labels)} exercises, expected two to four")
+    if not 1 <= len(labels) <= 4:
+        faults.append(f"{len(labels)} exercises, expected one to four")
     solutions = dict(re.findall(r"\{solution(?:-start)?\} *(\S+)\n((?::[^\n]*\n)*)", markdown))
     for label in labels:
         if label not in solutions:
@@ -197,13 +183,19 @@ def typed_numbers(notebook: Notebook) -> list[str]:
     for place, cell in cells(notebook, "markdown"):
         faults += [f"cell {place}: {fault}" for fault in typed_numbers_in(text(cell["source"]))]
     for place, cell in cells(notebook, "code"):
-        described = cell["metadata"].get("mystnb", {})
-        for words in (
-            described.get("image", {}).get("alt", ""),
-            described.get("figure", {}).get("caption", ""),
-        ):
+        caption = cell["metadata"].get("mystnb", {}).get("figure", {}).get("caption", "")
+        for words in (caption, *typed_alt_texts(text(cell["source"]))):
             faults += [f"cell {place}, alt text or caption: {fault}" for fault in typed_numbers_in(words)]
     return faults
+
+
+def typed_alt_texts(source: str) -> Iterator[str]:
+    """What a person typed as the alt text of a still; what is computed in it does not count."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "show":
+            for part in ast.walk(node):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.value
 
 
 def outputs_compared(notebook: Notebook) -> list[str]:
@@ -231,6 +223,39 @@ def code_fits(notebook: Notebook) -> list[str]:
     ]
 
 
+def folded(notebook: Notebook) -> list[str]:
+    """What the page folds or leaves out is folded in JupyterLab too, and nothing else."""
+    faults = []
+    for place, cell in cells(notebook, "code"):
+        hidden = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+        if hidden != is_folded(cell):
+            faults.append(
+                f"cell {place}: jupyter.source_hidden is {hidden}, but the page "
+                f"{'folds' if is_folded(cell) else 'shows'} its code; run book/execute.py"
+            )
+    return faults
+
+
+def is_folded(cell: Cell) -> bool:
+    """Whether a reader of the page does not see the code of a cell at first."""
+    return bool(FOLDED & set(cell["metadata"].get("tags", [])))
+
+
+def code_is_short(notebook: Notebook) -> list[str]:
+    """No cell is longer than what a reader takes in at once; a folded one may be a little longer."""
+    return [f"cell {name}: {lines} lines" for name, lines in long_cells(notebook).items()]
+
+
+def long_cells(notebook: Notebook) -> dict[str, int]:
+    """Id of each code cell with too many lines -> its lines."""
+    lines = {cell["id"]: len(text(cell["source"]).splitlines()) for _, cell in cells(notebook, "code")}
+    most = {
+        cell["id"]: LONGEST_FOLDED_CELL if is_folded(cell) else LONGEST_CELL
+        for _, cell in cells(notebook, "code")
+    }
+    return {name: count for name, count in lines.items() if count > most[name]}
+
+
 EVERYWHERE: tuple[Rule, ...] = (
     executed,
     no_local_paths,
@@ -238,5 +263,7 @@ EVERYWHERE: tuple[Rule, ...] = (
     typed_numbers,
     outputs_compared,
     code_fits,
+    folded,
+    code_is_short,
 )
-IN_CHAPTERS: tuple[Rule, ...] = (parts, exercises)
+IN_CHAPTERS: tuple[Rule, ...] = (exercises,)

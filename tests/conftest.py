@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "book" / "_ext"))  # the extensions of the book, as Sphinx finds them
+from helpers import ROOT, Site
+
 WITHOUT_NETWORK = (["unshare", "--net"], ["unshare", "--map-root-user", "--net"])
-
-
-class Site(NamedTuple):
-    """The book, built for these tests."""
-
-    html: Path  #: the folder that would be published
-    log: str  #: what the build printed
-    returncode: int
-    offline: bool  #: whether it was built in a namespace without a network
 
 
 def without_network() -> list[str]:
@@ -33,14 +25,6 @@ def without_network() -> list[str]:
         if shutil.which(words[0]) and not subprocess.run([*words, "true"], capture_output=True).returncode:
             return words
     return []
-
-
-def copy_tree(target: Path) -> Path:
-    """Copy what is in the repository, and nothing that was made from it."""
-    left_out = shutil.ignore_patterns(
-        ".venv", ".git", "_build", "build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
-    )
-    return Path(shutil.copytree(ROOT, target, ignore=left_out))
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +70,7 @@ def _environment() -> dict[str, str]:
 @pytest.fixture
 def short_arms(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every arm with a hundredth of its epochs: 10 instead of 1000, 5 instead of 500."""
-    from wsp.retraining import ARMS, ARTICLE, CONTROLS
+    from wsp.lab.retraining import ARMS, ARTICLE, CONTROLS
 
     for arms in (ARMS, ARTICLE, CONTROLS):
         for key, arm in arms.items():
@@ -102,6 +86,15 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def transformers() -> Any:
+    """The package; skipped where it is not installed, an error where it is required."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # whatever a test builds, it builds without a network
+    if os.environ.get("WSP_REQUIRE_TRANSFORMERS"):
+        return importlib.import_module("transformers")
+    return pytest.importorskip("transformers")
 
 
 @pytest.fixture(scope="session")

@@ -7,21 +7,23 @@ before building the optimizer and the schedule, before compiling the network or 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from wsp import _checks
-from wsp._shards import drop_gathered_copies, is_sharded, part_of
+from wsp import _checks, _optimizers
+from wsp._ahead import Piece, ahead, is_worth_a_thread
+from wsp._coded import Coded
+from wsp._layers import COUNTER, Choice, Include, choose, named_weights, reset_running_stats_
+from wsp._shards import is_sharded, part_of, rows_of_part, standard_deviation
 
 __all__ = ["perturbed_parameters", "reset_optimizer_state_", "shrink_perturb_"]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 OptimizerT = TypeVar("OptimizerT", bound=torch.optim.Optimizer)
-Include = Callable[[str, nn.Parameter], bool]
 
 # The canonical order of the draws. One generator serves the parameters in the order of
 # `named_parameters()`, each tensor once, its elements in row-major order whatever its memory
@@ -39,7 +41,7 @@ def shrink_perturb_(
     lamda: float = 0.5,
     sigma: float = 0.01,
     *,
-    noise: nn.Module | Callable[[], nn.Module] | None = None,
+    noise: nn.Module | Callable[[], nn.Module] | Literal["relative"] | None = None,
     include: Include | None = None,
     running_stats: Literal["reset", "keep"] = "reset",
     generator: torch.Generator | None = None,
@@ -49,8 +51,11 @@ def shrink_perturb_(
     .. math:: p \leftarrow \lambda p + \sigma \varepsilon
 
     for every trainable parameter :math:`p` with two or more dimensions: the weights of
-    linear, convolution, recurrent, attention and embedding layers. Biases and normalization
-    scales stay. A tied tensor is changed once; the padding row of an embedding is left alone.
+    linear, convolution, recurrent, attention and embedding layers; class and mask tokens too.
+    Biases and scales stay, whatever their shape: they are told by the name and the owner (``bias``,
+    ``gamma``, ``logit_scale``, ``A_log``, IA3, any parameter of a normalization layer), never by
+    a side of length 1. A tied tensor is changed once; the padding row of an embedding is left
+    alone. A weight that is computed (``weight_norm``) follows the rule itself.
 
     Parameters
     ----------
@@ -60,17 +65,24 @@ def shrink_perturb_(
         Fraction of each weight that is kept, from 0 (forget everything) to 1.
     sigma : float
         Standard deviation of the noise, 0 or more. With 0 nothing is drawn.
-    noise : torch.nn.Module or callable, optional
+    noise : torch.nn.Module or callable or "relative", optional
         A freshly built network, or a function that builds one: its parameter of the same name
         replaces the standard normal :math:`\varepsilon`, as in the code of
         Ash and Adams. Such a function
-        draws from the global generator; seed it with ``torch.manual_seed``.
+        draws from the global generator; seed it with ``torch.manual_seed``. With ``"relative"``
+        the standard normal is multiplied by the parameter's own standard deviation before
+        shrinking: the unbiased one, 0 for a single element.
     include : callable, optional
         ``include(name, parameter)`` says whether to change a trainable parameter, in place of
-        the rule of two dimensions. A tied parameter goes by the first of its names.
+        the rule above. A tied tensor is included if this says so for any of its names, and frozen
+        if it is frozen under one.
     running_stats : {"reset", "keep"}
         Old running statistics describe old activations. ``"reset"`` starts them afresh, except
-        in layers whose own parameters are all frozen; ``"keep"`` leaves them. Until they are
+        in layers that are frozen: whose own parameters all are, or that have none, are in
+        evaluation mode and part of something frozen. Somebody else's layer is reset if it has
+        ``num_batches_tracked`` or ``reset_running_stats``; else you are warned. ``"keep"`` leaves
+        all. ``update_bn`` knows BatchNorm alone, so an ``InstanceNorm`` that tracks must train
+        for a while before evaluation. Until they are
         measured again a network with BatchNorm may answer hardly better than chance: call
         ``torch.optim.swa_utils.update_bn`` before you evaluate it untrained, and after a
         training of less than some hundred steps. Chapter 10 of the book shows a short one in
@@ -78,7 +90,8 @@ def shrink_perturb_(
     generator : torch.Generator, optional
         Source of the standard normal noise, which is drawn on its device. By default the
         global generator of each parameter's device. Processes that train together need one
-        each, seeded alike: replicas then stay equal, and FSDP2 shards (DTensor) get the values
+        each, seeded alike: replicas (also ``ddp.module``, where nothing but a warning can tell)
+        then stay equal, and FSDP2 shards (DTensor) get the values
         of the unsharded network, every process drawing the noise of the whole parameter.
 
     Returns
@@ -89,15 +102,18 @@ def shrink_perturb_(
     Raises
     ------
     ValueError, TypeError
-        If an argument or a parameter will not do. Then nothing has been changed.
+        If an argument or a parameter will not do: complex, quantized, sparse, without values,
+        computed in a way that cannot be shrunk (``orthogonal``), overlapping another in part, in
+        TorchScript or ``torch.export``, or about to become infinite. Then nothing has been changed.
 
     Notes
     -----
     Noise is drawn and added in float64 for float64 parameters, else in float32, and the sum is
-    rounded once to the parameter's own type. It takes the memory of one block, under 64 MiB, or
-    of one parameter that is sharded or not contiguous. ``lamda=1, sigma=0`` changes nothing.
-    ``spectral_norm`` undoes the shrinking (you are warned); under ``weight_norm`` it works. The
-    scale of a LayerNorm over several dimensions counts as a weight: use ``include``.
+    rounded once to the parameter's own type. It takes the memory of a few blocks, under 64 MiB, or
+    of one parameter that is sharded, computed or not contiguous. On a CPU a second thread draws
+    the noise of a large network. ``lamda=1, sigma=0`` changes nothing. ``spectral_norm`` undoes
+    the shrinking (you are warned). Shrinking LoRA's two factors scales their product by
+    ``lamda**2``: merge them first.
 
     References
     ----------
@@ -118,61 +134,92 @@ def shrink_perturb_(
     True
     """
     _checks.check_arguments(lamda, sigma, noise, running_stats, generator)
-    chosen = perturbed_parameters(module, include=include)
+    choice = choose(module, include)
     if sigma > 0 and generator is None:
-        _checks.check_seeded_alike(module, chosen)
-    fresh = {} if noise is None or sigma == 0 else _checks.fresh_parameters(noise, chosen)
-    _checks.check_finite({**chosen, **{f"noise.{name}": eps for name, eps in fresh.items()}})
+        _checks.check_seeded_alike(choice.modules.values(), choice.parameters, noise)
+    _checks.check_unsharded(choice.modules.values())
+    fresh: dict[str, Tensor] = {}
+    if callable(noise) and sigma > 0:
+        fresh = _checks.fresh_parameters(noise, choice.weights, named_weights)
+    _checks.check_values(choice.parameters, fresh, lamda, sigma, noise == "relative")
     if lamda == 1 and sigma == 0:
         return module
-    if lamda < 1 and _checks.has_spectral_norm(module):
-        warnings.warn("shrinking does nothing under spectral_norm, which rescales", stacklevel=3)
-
-    padding = _padding_rows(module)
-    for name, p in chosen.items():
-        _update_(p, float(lamda), float(sigma), fresh.get(name), padding.get(p), generator)
+    if lamda < 1 and choice.undone:
+        undone = ", ".join(choice.undone)
+        warnings.warn(f"shrinking does nothing under spectral_norm, which rescales: {undone}", stacklevel=3)
     if running_stats == "reset":
-        _reset_running_stats_(module)
+        stay = ", ".join(reset_running_stats_(choice.modules))
+        if stay:
+            warnings.warn(f"the running statistics of {stay} stay: no {COUNTER} beside them", stacklevel=3)
+
+    pieces = _pieces(choice, sigma, noise, fresh, generator)
+    if sigma > 0 and is_worth_a_thread(choice.parameters.values(), generator):
+        pieces = ahead(pieces)
+    for part, eps, finish in pieces:
+        part.mul_(lamda).add_(eps.mul_(sigma))  # the rule: p <- lamda * p + sigma * eps
+        if finish is not None:
+            finish()
     return module
 
 
-def _update_(
-    p: Any,
-    lamda: float,
-    sigma: float,
-    eps: Tensor | None,
-    rows: Tensor | None,
-    generator: torch.Generator | None,
-) -> None:
-    """``p = lamda * p + sigma * eps``, block by block, all but the padding rows."""
-    dtype = torch.float64 if p.dtype == torch.float64 else torch.float32
-    device = p.device if generator is None else generator.device
-    new = partial(torch.empty, dtype=dtype, device=device)
-    if is_sharded(p):  # draw for all of it, go on with the part that this process holds
-        eps = new(p.numel())
-        for start, stop in _blocks(p.numel() if sigma > 0 else 0, device):
-            eps[start:stop].normal_(generator=generator)
-        if rows is not None:
-            rows = part_of(torch.zeros(p.shape, dtype=torch.bool).index_fill_(0, rows, True), p)
-        p, eps = p.to_local(), part_of(eps, p)
+def _pieces(
+    choice: Choice, sigma: float, noise: object, fresh: dict[str, Tensor], generator: torch.Generator | None
+) -> Iterator[Piece]:
+    """Cut all weights into parts that the rule may change in place, each with its own noise.
 
-    kept = None if rows is None else p[rows]  # such an index copies
-    flat = p.reshape(-1)  # a view where there can be one, else a copy of this parameter
-    given = None if eps is None else eps.reshape(-1)
-    for start, stop in _blocks(p.numel(), device):
-        block = flat[start:stop]
-        wide = block.to(dtype).mul_(lamda)  # the block itself, unless in half precision
-        if sigma > 0:
-            if given is None:
-                noise = new(stop - start).normal_(generator=generator).mul_(sigma)
+    A part is a view of the weight where there can be one; else it is a copy, which is to be written
+    back when the rule has changed it.
+    """
+    for name, holder in choice.weights.items():
+        p: Any = holder.value() if isinstance(holder, Coded) else holder
+        dtype = torch.float64 if p.dtype == torch.float64 else torch.float32
+        device = p.device if generator is None else generator.device
+        spread = standard_deviation(p) if noise == "relative" else None
+        given, whole, rows = fresh.get(name), p, choice.rows.get(name)
+        stay: Any = rows
+        if is_sharded(p):  # draw for all of it, go on with the part that this process holds
+            given = torch.empty(p.numel(), dtype=dtype, device=device)
+            for block in _cut(given, device) if sigma > 0 else ():
+                block.normal_(generator=generator)
+            given, whole = part_of(given, p), p.to_local()
+            stay = None if rows is None else rows_of_part(rows, p)
+        kept = None if stay is None else whole[stay]  # such an index copies
+        here = device == p.device
+        flat = whole.detach().reshape(-1)
+        blocks = _cut(flat, device)
+        ready = None if given is None else _cut(given.detach().reshape(-1), device)
+        for i, block in enumerate(blocks):
+            part = block if block.dtype == dtype else block.to(dtype)
+            if sigma == 0:
+                eps = torch.tensor(-0.0, device="cpu")  # nothing is drawn; x + -0.0 is x, whatever x
+            elif ready is None:
+                eps = torch.empty_like(part) if here else torch.empty(part.shape, dtype=dtype, device=device)
+                eps = eps.normal_(generator=generator).to(part.device)
             else:
-                noise = given[start:stop].to(dtype).mul(sigma)
-            wide.add_(noise.to(p.device))
-        block.copy_(wide)
+                eps = ready[i].to(part.device, dtype, copy=True)
+            if spread is not None:
+                eps.mul_(spread)
+            yield part, eps, None if part is block else partial(block.copy_, part)
+        if p is not holder or kept is not None or flat.data_ptr() != whole.data_ptr():
+            nothing = flat.new_empty(0)
+            yield nothing, nothing, partial(_put_back, holder, whole, flat, stay, kept)
+
+
+def _put_back(holder: Any, p: Tensor, flat: Tensor, rows: Any, kept: Tensor | None) -> None:
+    """Write a copy back, padding rows as they were, and a computed weight in code."""
     if flat.data_ptr() != p.data_ptr():
         p.copy_(flat.view(p.shape))
-    if rows is not None:
+    if kept is not None:
         p[rows] = kept
+    if isinstance(holder, Coded):
+        holder.encode(p)
+
+
+def _cut(flat: Tensor, device: torch.device) -> Sequence[Tensor]:
+    """Views of the blocks, in each of which numbers are drawn by one call."""
+    if flat.numel() < CPU_BLOCK:  # one block in any case, and quick
+        return [flat]
+    return torch.split(flat, [stop - start for start, stop in _blocks(flat.numel(), device)])
 
 
 def _blocks(n: int, device: torch.device) -> Iterator[tuple[int, int]]:
@@ -181,21 +228,6 @@ def _blocks(n: int, device: torch.device) -> Iterator[tuple[int, int]]:
         stop = n if n - start < size + 16 else start + size
         yield start, stop
         start = stop
-
-
-def _padding_rows(module: nn.Module) -> dict[Tensor, Tensor]:
-    rows: dict[Tensor, list[int]] = {}
-    for m in module.modules():
-        if isinstance(m, (nn.Embedding, nn.EmbeddingBag)) and m.padding_idx is not None:
-            rows.setdefault(m.weight, []).append(m.padding_idx)
-    return {p: torch.tensor(indices) for p, indices in rows.items()}
-
-
-def _reset_running_stats_(module: nn.Module) -> None:
-    for m in module.modules():
-        own = [p.requires_grad for p in m.parameters(recurse=False)]
-        if hasattr(m, "reset_running_stats") and (any(own) or not own):
-            m.reset_running_stats()  # type: ignore[operator]
 
 
 def perturbed_parameters(module: nn.Module, *, include: Include | None = None) -> dict[str, nn.Parameter]:
@@ -226,34 +258,10 @@ def perturbed_parameters(module: nn.Module, *, include: Include | None = None) -
     ...     print(name, tuple(p.shape), round(p.norm().item(), 3))
     0.weight (4, 3) 3.464
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
-    if not (include is None or callable(include)):
-        raise TypeError(f"include must be a function of name and parameter, not {include!r}")
-    drop_gathered_copies(module)
-    chosen: dict[str, nn.Parameter] = {}
-    seen: set[int] = set()  # addresses, so that parameters tied through `.data` count once too
-    for name, p in module.named_parameters():
-        if not p.requires_grad:
-            continue
-        if nn.parameter.is_lazy(p):
-            raise ValueError(f"{name} has no shape yet: run one batch through the network first")
-        if p.numel() == 0 or not (p.dim() >= 2 if include is None else include(name, p)):
-            continue
-        _checks.check_parameter(name, p)
-        address = p.data_ptr()  # 0 for a DTensor
-        if address not in seen:
-            chosen[name] = p
-        seen |= {address} - {0}
-    if not chosen:
-        raise ValueError(
-            "no parameter to change: it must be trainable and have two or more dimensions, unless "
-            "include= says otherwise. Call before quantizing the network, and before FSDP1"
-        )
-    return chosen
+    return choose(module, include).parameters
 
 
-def reset_optimizer_state_(optimizer: OptimizerT, parameters: Iterable[Tensor]) -> OptimizerT:
+def reset_optimizer_state_(optimizer: OptimizerT, parameters: nn.Module | Iterable[Any]) -> OptimizerT:
     """Make an optimizer forget its momentum for some parameters, in place.
 
     Best build a new optimizer after :func:`shrink_perturb_`. Where the old one must live on,
@@ -264,8 +272,8 @@ def reset_optimizer_state_(optimizer: OptimizerT, parameters: Iterable[Tensor]) 
     ----------
     optimizer : torch.optim.Optimizer
         The optimizer of the same network object.
-    parameters : iterable of torch.Tensor
-        For instance ``perturbed_parameters(module).values()`` or ``module.parameters()``.
+    parameters : iterable of torch.Tensor, mapping or torch.nn.Module
+        For instance ``perturbed_parameters(module)``, ``module.parameters()`` or ``module``.
 
     Returns
     -------
@@ -275,7 +283,8 @@ def reset_optimizer_state_(optimizer: OptimizerT, parameters: Iterable[Tensor]) 
     Raises
     ------
     ValueError
-        If it holds none of the parameters, or cannot build its state again.
+        If it holds none of the parameters, makes its state only when it is built, or counts
+        something for more parameters than these. Then nothing has been changed.
 
     Examples
     --------
@@ -287,12 +296,21 @@ def reset_optimizer_state_(optimizer: OptimizerT, parameters: Iterable[Tensor]) 
     >>> net.weight in adam.state, net.bias in adam.state
     (False, True)
     """
-    if isinstance(optimizer, torch.optim.Adagrad):
-        raise ValueError("Adagrad makes its state only when it is built: build a new one")
-    held = {p for group in optimizer.param_groups for p in group["params"]}
-    known = [p for p in parameters if p in held]
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer, not {type(optimizer).__name__}")
+    given = _optimizers.tensors_of(parameters)
+    known = {p for group in optimizer.param_groups for p in group["params"]}.intersection(given)
     if not known:
-        raise ValueError("the optimizer holds none of these parameters: is it another network's?")
-    for p in known:
-        optimizer.state.pop(p, None)
+        raise ValueError(
+            "the optimizer holds none of these parameters: is it another network's, or does it keep copies?"
+        )
+    optimizers = _optimizers.inner_optimizers(optimizer)
+    for one in optimizers:
+        _optimizers.check_resettable(one, known)
+    for one in optimizers:
+        for p in known:
+            one.state.pop(p, None)
+        for group in one.param_groups:
+            if known.issuperset(group["params"]):
+                _optimizers.reset_group_(one, group)
     return optimizer

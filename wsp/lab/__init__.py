@@ -1,0 +1,1 @@
+"""What the chapters import: data, networks, training, arms, rivals, statistics, figures."""

@@ -1,0 +1,1 @@
+"""Many small networks side by side: plain, compiled, by recipes, stopped."""
