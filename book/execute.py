@@ -25,6 +25,8 @@ BOOK = Path(__file__).resolve().parent
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # Cell metadata that a person wrote; editors add the rest and change it every time.
 KEPT = {"tags", "mystnb", "jupyter"}
+# Tags of cells whose code the page folds or leaves out. JupyterLab folds it too.
+FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
@@ -33,6 +35,18 @@ def clean(notebook: nbformat.NotebookNode) -> None:
     for number, cell in enumerate(notebook.cells):
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT}
         cell["id"] = cell.get("id") or f"cell-{number}"
+        if cell.cell_type == "code":
+            fold(cell)
+
+
+def fold(cell: nbformat.NotebookNode) -> None:
+    """Let JupyterLab fold the code of a cell as the page does, and no other."""
+    jupyter = dict(cell.metadata.pop("jupyter", {}))
+    jupyter.pop("source_hidden", None)
+    if FOLDED & set(cell.metadata.get("tags", [])):
+        jupyter["source_hidden"] = True
+    if jupyter:
+        cell.metadata["jupyter"] = jupyter
 
 
 def processor_seconds() -> float:

@@ -29,8 +29,10 @@ logger = logging.getLogger(__name__)
 WORDS_A_MINUTE = 200  # of prose
 MINUTES_A_CELL = 0.5  # for a figure, or for code that is shown
 
-# What the definition list that opens a chapter says about it.
-OPENING = re.compile(r"\*\*In this chapter\*\*\n: (.+?)\n *\n", re.S)
+# The question that opens a chapter, and its answer.
+OPENING = re.compile(r":::\{div\} opening\n(?:\*\*In this chapter\*\*\n: )?(.+?)\n *(?:\n|:::)", re.S)
+TOLD = re.compile(r"\{told\}`([^`<]*?)\s*<[^`]*`")  # words, whose exact figure is on the chapter's page
+END = re.compile(r"^## (?:Check yourself|Exercises)$", re.M)
 EXERCISE = re.compile(r"^([`:]{3,})\{exercise(?:-start)?\} *([^\n]*)\n(.*?)^\1 *$", re.M | re.S)
 LABEL = re.compile(r"^:label: *(\S+)$", re.M)
 OPTIONS = re.compile(r"\A(?::[^\n]*\n)*\n*")
@@ -55,11 +57,11 @@ class Chapter(NamedTuple):
     @property
     def about(self) -> str:
         found = OPENING.search(self.story)
-        return " ".join(found[1].split()) if found else ""
+        return " ".join(TOLD.sub(r"\1", found[1]).split()) if found else ""
 
     @property
     def minutes(self) -> int:
-        """To read it, without its exercises."""
+        """To read it, without its questions and exercises."""
         minutes = 0.0
         for cell in self.cells:
             if cell["cell_type"] == "code":
@@ -67,9 +69,9 @@ class Chapter(NamedTuple):
                 pictured = any("image/png" in output.get("data", {}) for output in cell["outputs"])
                 minutes += MINUTES_A_CELL * (pictured or not hidden)
                 continue
-            prose, heading, _ = source(cell).partition("## Exercises")
+            prose, *rest = END.split(source(cell), maxsplit=1)
             minutes += len(MARKUP.sub(" ", prose).split()) / WORDS_A_MINUTE
-            if heading:
+            if rest:
                 break
         return math.ceil(minutes)
 

@@ -7,7 +7,7 @@
 
 The argument is the name of a stored map in ``data/results/``. The page gets the map as a
 table of its numbers, which reads without JavaScript, and a table of everything that is known
-about each cell. The script makes cells selectable and draws their learning curves.
+about each pair. The script makes pairs selectable and draws their learning curves.
 """
 
 from __future__ import annotations
@@ -22,19 +22,27 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
-from wsp import employees, landscape
-from wsp.grid import WARM, accuracy, cell
-from wsp.landscape import Cell
-from wsp.results import stored
-from wsp.statistics import Interval
+from wsp.lab import employees
+from wsp.lab.results import stored
+from wsp.lab.statistics import Interval
+from wsp.studies import landscape
+from wsp.studies.grid import WARM, accuracy, cell
+from wsp.studies.landscape import Cell
 
 START = cell(0.5, 0.01)  # the article's, where the map has it
 WITHOUT_SCRIPTS = (
     "Your browser runs no JavaScript here, so there are no learning curves to choose. The map "
     "and the table below it hold the same numbers."
 )
-COLUMNS = ("lamda", "sigma", "accuracy, %", "minus cold, points", "minus warm, points",
-           "epochs to match cold", "runs that match it, %")
+COLUMNS = (
+    "lamda",
+    "sigma",
+    "accuracy, %",
+    "minus cold, points",
+    "minus warm, points",
+    "epochs to match cold",
+    "runs that match it, %",
+)
 
 
 def signed(number: float, digits: int = 2) -> str:
@@ -53,6 +61,17 @@ def three(interval: Interval) -> list[float]:
     return [round(value, 2) for value in (interval.estimate, interval.low, interval.high)]
 
 
+def captions(found: Mapping[str, Any]) -> dict[str, str]:
+    """What each view of the map shows, and under which protocol."""
+    last, tables = found["specification"]["epochs"][-1], len(found["tables"])
+    return {
+        "end": f"Points of test accuracy above a cold start, after {last} epochs for everybody (protocol: "
+        f"equal). Mean over {tables} tables",
+        "time": f"Epochs until the test accuracy that a cold start has after {last} (protocol: equal). Mean "
+        f"over {tables} tables",
+    }
+
+
 def content(found: Mapping[str, Any], cells: Iterable[Cell]) -> dict[str, Any]:
     """Everything the script has to know."""
     spec = found["specification"]
@@ -64,7 +83,7 @@ def content(found: Mapping[str, Any], cells: Iterable[Cell]) -> dict[str, Any]:
         "lamdas": spec["lamdas"],
         "sigmas": spec["sigmas"],
         "epochs": spec["epochs"],
-        "tables": len(found["tables"]),
+        "captions": captions(found),
         "start": START,
         "initial": round(float(accuracy(found, "initial").mean()), 2),
         "cold": {"curve": curve("cold"), "epochs": round(landscape.epochs(found, "cold").estimate)},
@@ -96,7 +115,7 @@ def map_rows(cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def table_rows(cells: Sequence[Cell]) -> Iterator[str]:
-    """Every cell in a line of its own."""
+    """Every pair in a line of its own."""
 
     def spread(interval: Interval, write: Callable[[float], str]) -> str:
         return f"{write(interval.estimate)} ({write(interval.low)} to {write(interval.high)})"
@@ -125,14 +144,13 @@ def as_html(found: Mapping[str, Any]) -> str:
         '<div class="lamda-sigma-map">'
         f'<script type="application/json">{inlined}</script>'
         '<div class="lsm-parts"><div class="lsm-map"><table class="lsm-cells">'
-        f"<caption>Test accuracy after {found['specification']['epochs'][-1]} epochs minus that of a cold "
-        f"start, in points: mean over {len(found['tables'])} tables</caption>"
+        f"<caption>{captions(found)['end']}</caption>"
         f"{''.join(map_rows(cells))}</table></div></div>"
         f"<noscript><p>{WITHOUT_SCRIPTS}</p></noscript>"
         # It scrolls, so the keyboard has to reach it.
-        "<details><summary>All cells as a table</summary>"
-        '<div tabindex="0" role="region" aria-label="All cells"><table>'
-        "<caption>In brackets: 95 % intervals over tables. For the differences they hold for all cells "
+        "<details><summary>All pairs as a table</summary>"
+        '<div tabindex="0" role="region" aria-label="All pairs"><table>'
+        "<caption>In brackets: 95 % intervals over tables. For the differences they hold for all pairs "
         "at once.</caption>"
         f"{''.join(table_rows(cells))}</table></div></details></div>"
     )

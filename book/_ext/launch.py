@@ -20,7 +20,7 @@ from typing import Any
 
 BRANCH = "launch"
 ID = "setup"
-SETUP = '''\
+SETUP = """\
 # Fetch what this chapter imports. On a machine that has the book this does nothing.
 import importlib.util
 import os
@@ -39,7 +39,7 @@ if importlib.util.find_spec("wsp") is None:
     missing = [package for module, package in packages.items() if importlib.util.find_spec(module) is None]
     if missing:  # never torch: a notebook service brings its own, with its graphics card
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
-'''
+"""
 
 
 def address_of(repository: str) -> str:

@@ -10,7 +10,19 @@
 
 ``starts`` are the arms to choose from (default: all three), ``start`` the one chosen at first
 (default: the first of them). ``controls`` is ``all`` or ``few``: without sliders and the run
-of many seeds. A page may hold several. The tables and every constant are read here, from
+of many seeds. A page may hold several.
+
+A guided tour is a numbered list in the directive, and the option ``tour`` says what each of
+its items sets up: a start, its epochs, and the figure to look at, with ``|`` between items::
+
+    ```{playground}
+    :tour: warm 1000 curves | shrink_perturb 500 weights
+
+    1. Press *Play*.
+    2. Look at the weights.
+    ```
+
+ The tables and every constant are read here, from
 ``data/`` and ``wsp``, so that no number is typed twice.
 """
 
@@ -30,10 +42,11 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
-from wsp import employees, network, retraining, training
+from wsp.lab import employees, network, retraining, training
 
 SOURCES = (employees, network, retraining, training)
 STARTS = ("cold", "warm", "shrink_perturb")
+FIGURES = ("curves", "regions", "weights", "seeds")
 TABLES = ("employees_train.csv", "employees_test.csv")
 WITHOUT_SCRIPTS = (
     "This is where you would train the network yourself, but your browser runs no JavaScript "
@@ -92,8 +105,10 @@ def as_script(content: dict[str, Any]) -> str:
 def container(options: dict[str, Any]) -> str:
     """Where the script puts one playground."""
     inlined = json.dumps(options).replace("&", "&amp;").replace("'", "&#39;")
-    return (f"<div class=\"playground\" data-options='{inlined}'>"
-            f"<noscript><p>{WITHOUT_SCRIPTS}</p></noscript></div>")
+    return (
+        f"<div class=\"playground\" data-options='{inlined}'>"
+        f"<noscript><p>{WITHOUT_SCRIPTS}</p></noscript></div>"
+    )
 
 
 def start(argument: str) -> str:
@@ -108,8 +123,22 @@ def controls(argument: str) -> str:
     return str(directives.choice(argument, ("all", "few")))
 
 
+def tour(argument: str) -> list[tuple[str, int, str]]:
+    """What each card sets up."""
+    cards = []
+    for card in argument.split("|"):
+        words = card.split()
+        if len(words) != 3 or not words[1].isdigit():
+            raise ValueError(f"a card is a start, a number of epochs and a figure, not {card.strip()!r}")
+        cards.append((start(words[0]), int(words[1]), str(directives.choice(words[2], FIGURES))))
+    return cards
+
+
 class Playground(SphinxDirective):
-    option_spec: ClassVar[dict[str, Any]] = {"starts": starts, "start": start, "controls": controls}
+    has_content = True
+    option_spec: ClassVar[dict[str, Any]] = {
+        "starts": starts, "start": start, "controls": controls, "tour": tour,
+    }  # fmt: skip
 
     def run(self) -> list[nodes.Node]:
         offered = self.options.get("starts") or list(STARTS)
@@ -117,6 +146,8 @@ class Playground(SphinxDirective):
         if chosen not in offered:
             raise self.error(f"playground: start {chosen!r} is not among its starts {offered}")
         options = {"starts": offered, "start": chosen, "few": self.options.get("controls") == "few"}
+        if "tour" in self.options:
+            options["tour"] = self.options["tour"]
         html = container(options)
         paths = [employees.find(name) for name in TABLES]
         for source in (*paths, *(inspect.getfile(module) for module in SOURCES)):
@@ -124,7 +155,19 @@ class Playground(SphinxDirective):
         if not self.env.temp_data.get("playground"):  # once a page
             self.env.temp_data["playground"] = True
             html = as_script(book(*map(employees.read, paths))) + html
-        return [nodes.raw("", html, format="html", playground=True)]
+        cards = self.cards()
+        return [*cards, nodes.raw("", html, format="html", playground=True)]
+
+    def cards(self) -> list[nodes.Node]:
+        """The tour as a list, which reads without JavaScript."""
+        box = nodes.container(classes=["playground-tour"])
+        if self.content:
+            self.state.nested_parse(self.content, self.content_offset, box)
+        items = [item for listed in box.findall(nodes.enumerated_list) for item in listed.children]
+        wanted = len(self.options.get("tour", []))
+        if len(items) != wanted:
+            raise self.error(f"playground: the tour sets up {wanted} cards, but lists {len(items)}")
+        return [box] if items else []
 
 
 def load_script(

@@ -1,11 +1,12 @@
 """The site to take along: one zip of all pages, which reads from a folder, offline.
 
 ``{take-along}`` links to it. The zip does not hold itself, so the pages in it are
-without that link.
+without that link, and its notebooks are without their pictures, which the pages show.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -33,6 +34,24 @@ class TakeAlong(SphinxDirective):
         return [nodes.raw("", link, format="html")]
 
 
+def without_pictures(notebook: str) -> str:
+    """The notebook with its outputs, but for those pictures of which it also holds the words.
+
+    Examples
+    --------
+    >>> output = {"data": {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure>"}}
+    >>> without_pictures(json.dumps({"cells": [{"outputs": [output]}]}))
+    '{"cells": [{"outputs": [{"data": {"text/plain": "<Figure>"}}]}]}'
+    """
+    content = json.loads(notebook)
+    for cell in content["cells"]:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "text/plain" in data:
+                data.pop("image/png", None)
+    return json.dumps(content, ensure_ascii=False)
+
+
 def pack(site: Path) -> None:
     """Write the zip into the site, always the same for the same pages."""
     with zipfile.ZipFile(site / NAME, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -42,6 +61,8 @@ def pack(site: Path) -> None:
             content = path.read_bytes()
             if path.suffix == ".html":
                 content = LINKED.sub("", content.decode()).encode()
+            elif path.suffix == ".ipynb":
+                content = without_pictures(content.decode()).encode()
             entry = zipfile.ZipInfo(f"{FOLDER}/{path.relative_to(site).as_posix()}")
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16

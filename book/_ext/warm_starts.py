@@ -5,9 +5,8 @@
   ``references.bib``. An unknown entry is a warning, and warnings are errors.
 - Every page gets a description, taken from its first paragraph.
 - Every figure links to its picture.
-- Searching works from a folder, too.
 - Docstrings of wsp may name each other without the module: ``Table`` finds
-  ``wsp.employees.Table``. A long default is shown by its name.
+  ``wsp.lab.employees.Table``. A long default is shown by its name.
 - Thebe, which Jupyter Book always adds and which names another host, is left out.
 """
 
@@ -139,8 +138,12 @@ def shorten_defaults(
     """
     if signature is None or what not in ("function", "method", "class"):
         return signature, returns
+    try:
+        parameters = inspect.signature(obj).parameters.values()
+    except (TypeError, ValueError):  # written in C, and it says nothing of its parameters
+        return signature, returns
     constants = vars(sys.modules[obj.__module__])
-    for parameter in inspect.signature(obj).parameters.values():
+    for parameter in parameters:
         short = short_name(parameter.default, constants)
         if short:
             signature = signature.replace(object_description(parameter.default), short)
@@ -183,17 +186,6 @@ def mend_roles(
             context["body"] = context["body"].replace(f' role="{role}"', "")
 
 
-def search_from_files(
-    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
-) -> None:
-    """Search without excerpts from ``file://``, where a browser may not read other pages."""
-    if page == "search":
-        app.add_js_file(
-            None,
-            body='if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;',
-        )
-
-
 def drop_thebe(app: Sphinx, config: Config) -> None:
     """Unhook sphinx-thebe: it writes the address of another host into every page."""
     for listeners in app.events.listeners.values():
@@ -212,10 +204,10 @@ def name_toggles(app: Sphinx, exception: Exception | None) -> None:
                 path.write_text(page.replace(TOGGLE, NAMED_TOGGLE))
 
 
-def drop_source_maps(app: Sphinx, exception: Exception | None) -> None:
-    """Maps of the theme's sources are 40 % of the site and help no reader."""
+def drop_sources(app: Sphinx, exception: Exception | None) -> None:
+    """Maps of the theme's sources are 40 % of the site and help no reader, nor do its templates."""
     if exception is None and app.builder.format == "html":
-        for path in Path(app.outdir).rglob("*.map"):
+        for path in (*Path(app.outdir).rglob("*.map"), *Path(app.outdir, "_static").glob("*macros.html")):
             path.unlink()
 
 
@@ -227,9 +219,8 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("missing-reference", find_in_wsp)
     app.connect("autodoc-process-signature", shorten_defaults)
     app.connect("html-page-context", add_description)
-    app.connect("html-page-context", search_from_files)
     app.connect("html-page-context", link_figures)
     app.connect("html-page-context", mend_roles)
     app.connect("build-finished", name_toggles)
-    app.connect("build-finished", drop_source_maps)
+    app.connect("build-finished", drop_sources)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

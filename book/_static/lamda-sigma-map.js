@@ -1,4 +1,4 @@
-/* The map of lamda and sigma: choose a cell, see what it gives.
+/* The map of lamda and sigma: choose a pair, see what it gives.
 
    The page holds the map as a table and its data as JSON (book/_ext/lamda_sigma_map.py).
    This script makes the table a grid in the sense of ARIA: one cell is selected, by mouse, by
@@ -131,9 +131,7 @@ class Explorer {
       field.className = what === TIME ? "lsm-soon" : points < 0 ? "lsm-below" : "lsm-above";
       field.style.setProperty("--strength", strength.toFixed(2));
     }
-    this.table.caption.textContent = what === END
-      ? `Test accuracy after ${epochs.at(-1)} epochs minus that of a cold start, in points: mean over ${this.data.tables} tables`
-      : `Epochs until the test accuracy that a cold start has after ${epochs.at(-1)}: mean over ${this.data.tables} tables`;
+    this.table.caption.textContent = this.data.captions[what];
   }
 
   // 2. The chosen cell --------------------------------------------------------------------
@@ -147,7 +145,7 @@ class Explorer {
     this.svg = build(this.stage, "svg", { role: "img" });
     build(detail, "p", { class: "lsm-note" },
       `Numbers: after ${this.data.epochs.at(-1)} epochs, with 95 % intervals over tables; those of the `
-      + "differences hold for all cells at once. Lines: means; dashed, what cold ends with.");
+      + "differences hold for all pairs at once. Lines: means; dashed, what cold ends with.");
     this.status = build(this.element, "div", { class: "lsm-status", role: "status" });
   }
 
@@ -175,7 +173,7 @@ class Explorer {
 
   // The learning curve of the cell, of cold and of warm, over epochs on a logarithmic axis.
   draw() {
-    const width = this.stage?.clientWidth, height = 250;
+    const width = this.stage?.clientWidth, height = this.element.clientWidth < 640 ? 195 : 250;
     if (!width || !this.name) return;
     const { epochs, cold, warm, cells } = this.data, cell = cells[this.name], last = epochs.at(-1);
     const left = 34, right = width - 84, top = 10, bottom = height - 34;
@@ -186,7 +184,7 @@ class Explorer {
     const { svg } = this;
     svg.replaceChildren();
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    svg.setAttribute("aria-label", `Learning curves: the cell lamda, sigma ${this.name} ends at `
+    svg.setAttribute("aria-label", `Learning curves: the pair lamda, sigma ${this.name} ends at `
       + `${cell.curve.at(-1)} %, cold at ${cold.curve.at(-1)} %, warm at ${warm.curve.at(-1)} %`);
     for (let level = Math.ceil(lowest / 2) * 2; level <= highest; level += 2) {
       build(svg, "line", { x1: left, x2: right, y1: y(level), y2: y(level) });
@@ -212,7 +210,7 @@ class Explorer {
     let above = -Infinity;
     for (const { kind, at } of ends) {
       above = Math.max(at + 4, above + 14);
-      build(svg, "text", { x: right + 6, y: above, class: `lsm-${kind}` }, kind === "cell" ? "this cell" : kind);
+      build(svg, "text", { x: right + 6, y: above, class: `lsm-${kind}` }, kind === "cell" ? "this pair" : kind);
     }
   }
 }

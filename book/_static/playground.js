@@ -275,6 +275,7 @@ const ABOUT = {
   shrink_perturb: "the saved network, shrunk, plus noise",
 };
 const PEOPLE = { F: "women", M: "men" };
+const TABS = { curves: "Answers", regions: "Prediction", weights: "Weights", seeds: "Many seeds" };
 
 // A new element in `parent`, in SVG where the parent is; functions become listeners.
 function build(parent, name, attributes = {}, ...children) {
@@ -290,6 +291,12 @@ function build(parent, name, attributes = {}, ...children) {
 }
 
 const colors = key => `pg-${key.replace("_", "-")}`;
+// With a real minus; what rounds to zero has none.
+const decimal = (value, digits) => {
+  const words = Math.abs(value).toFixed(digits);
+  return value < 0 && Number(words) ? `−${words}` : words;
+};
+const percent = (n, of) => `${decimal(100 * n / of, 0)} %`;
 const upper = words => words[0].toUpperCase() + words.slice(1);
 const mean = values => values.reduce((a, b) => a + b) / values.length;
 const scale = (from, to, start, end) => v => start + (v - from) / (to - from) * (end - start);
@@ -303,6 +310,7 @@ const steps = (from, to, by) => {
 class Figure {
   constructor(parent, book, kind, title) {
     this.book = book;
+    this.kind = kind;
     this.element = build(parent, "figure", { class: `pg-figure pg-${kind}` });
     this.title = build(this.element, "div", { class: "pg-title" }, title);
     this.stage = build(this.element, "div", { class: "pg-stage", role: "img", "aria-label": title });
@@ -356,7 +364,7 @@ class Curves extends Figure {
   frame() {
     const last = this.book.arms.initial.epochs, key = this.height - 6;
     const { left } = this.axes([0, last], steps(0, last, last / 4), "epochs",
-      [20, 100], steps(20, 100, 20), "percent", 1, this.width - 66);
+      [20, 100], steps(20, 100, 20), "percent", 1, this.width - 78);
     build(this.svg, "path", { d: `M${left},${key - 4}h22`, class: "pg-test" });
     this.text(left + 28, key, "test rows");
     build(this.svg, "path", { d: `M${left + 96},${key - 4}h22`, class: "pg-train" });
@@ -376,11 +384,16 @@ class Curves extends Figure {
 
   // `finished`: start -> curve; `now`: the curve of the present run; `until`: its last epoch.
   draw(first, finished, now, until) {
-    if (!this.fit(290)) return;
     const { test: { rows }, train, arms } = this.book, at = now.test.length - 1, labels = [];
+    const every = Math.max(1, Math.floor(at / 10)), shown = steps(0, at, every);
+    this.tables = [[this.name, [["epoch", ...shown], ["training rows", ...shown.map(i => now.train[i])],
+      ["test rows", ...shown.map(i => now.test[i])]]]];
+    this.say(`The dot: ${percent(now.test[at], rows)} of the test rows are right after ${at} epochs; the first `
+      + `network has ${percent(first, rows)}. Lines are means of ${SMOOTH} epochs.`);
+    if (!this.fit(270)) return;
     this.lines.replaceChildren();
     const label = (epoch, n, of, words, key) => labels.push(
-      { epoch, level: 100 * n / of, words: `${words} ${n}`, classes: `pg-label pg-halo ${colors(key)}` });
+      { epoch, level: 100 * n / of, words: `${words} ${percent(n, of)}`, classes: `pg-label pg-halo ${colors(key)}` });
     build(this.lines, "path", { class: "pg-until", d: `M${this.x(until)},${this.y(20)}V${this.y(100)}` });
     this.line(Array(arms.initial.epochs + 1).fill(first), rows, "pg-first pg-initial");
     label(at, now.test[at], rows, "test", now.key);
@@ -397,11 +410,6 @@ class Curves extends Figure {
     const [cx, cy] = [this.x(at), this.y(100 * now.test[at] / rows)];
     build(this.lines, "circle", { cx, cy, r: 4, class: colors(now.key) });
     this.place(labels);
-    const every = Math.max(1, Math.floor(at / 10)), shown = steps(0, at, every);
-    this.tables = [[this.name, [["epoch", ...shown], ["training rows", ...shown.map(i => now.train[i])],
-      ["test rows", ...shown.map(i => now.test[i])]]]];
-    this.say(`After ${at} epochs ${now.test[at]} of ${rows} test rows are right (the dot); the first network `
-      + `has ${first}. Lines are means of ${SMOOTH} epochs.`);
   }
 
   // Write each label where its line ends, or at the nearest free height.
@@ -451,14 +459,8 @@ class Regions extends Figure {
   }
 
   draw(network) {
-    if (!this.fit(290)) return;
     const { train, oldRows } = this.book, sex = this.sex.value, branch = Number(this.branch.value);
     const chosen = steps(0, train.rows - 1, 1).filter(i => train.sex[i] === sex && train.branch[i] === branch);
-    this.paint(network, sex, branch);
-    this.points.replaceChildren();
-    for (const i of chosen) {
-      this.mark(this.points, this.x(train.age[i]), this.y(train.income[i]), train.labels[i], i >= oldRows);
-    }
     const ages = steps(20, this.ages[1], 10), incomes = steps(20000, this.incomes[1], 20000).reverse();
     const name = (age, income) => this.book.jobs[network.predict(encode(sex, age, branch, income))];
     this.tables = [[`${this.name}: ${PEOPLE[sex]}, ${this.book.branches[branch]}, by income and age`, [["", ...ages],
@@ -466,6 +468,12 @@ class Regions extends Figure {
     const right = chosen.filter(i => network.predict(train.inputs[i]) === train.labels[i]).length;
     this.say(`${right} of these ${chosen.length} training rows lie on the color of their job. `
       + "The fainter the ground, the less sure the network is.");
+    if (!this.fit(270)) return;
+    this.paint(network, sex, branch);
+    this.points.replaceChildren();
+    for (const i of chosen) {
+      this.mark(this.points, this.x(train.age[i]), this.y(train.income[i]), train.labels[i], i >= oldRows);
+    }
   }
 
   paint(network, sex, branch) {
@@ -489,14 +497,15 @@ class Regions extends Figure {
 class Weights extends Figure {
   constructor(parent, book) {
     super(parent, book, "weights", "Its weights");
+    const { sizes: [, units], branches, jobs } = book, names = steps(1, units, 1).map(n => `unit ${n}`);
+    this.names = [["sex", "age", ...branches, "income"], names, names, jobs];
+    this.titles = ["inputs to units", "units to units", "units to jobs"];
   }
 
   frame() {
-    const { sizes, branches, jobs } = this.book, [inputs, units] = sizes;
+    const { sizes, jobs } = this.book, [inputs, units] = sizes;
     const cell = Math.min(16, Math.floor((this.width - 80) / (inputs + units)));
-    const right = cell * inputs + 30, below = 20 + cell * units + 34, names = steps(1, units, 1).map(n => `unit ${n}`);
-    this.names = [["sex", "age", ...branches, "income"], names, names, jobs];
-    this.titles = ["inputs to units", "units to units", "units to jobs"];
+    const right = cell * inputs + 30, below = 20 + cell * units + 34;
     const matrix = (k, left, top) => {
       const box = build(this.svg, "g");
       this.text(left, top - 6, this.titles[k]);
@@ -513,16 +522,16 @@ class Weights extends Figure {
   }
 
   draw(network, saved) {
+    this.tables = network.layers.map(({ weight, inputs }, k) => [`${this.name}: ${this.titles[k]}`,
+      [["", ...this.names[k]], ...this.names[k + 1].map((name, j) =>
+        [name, ...Array.from(weight.subarray(j * inputs, (j + 1) * inputs), w => decimal(w, 2))])]]);
+    this.say(`Red is positive, blue negative. Their mean size is ${network.meanSize().toFixed(2)}; `
+      + `in the saved first network it is ${saved.meanSize().toFixed(2)}.`);
     if (!this.fit(270)) return;
     network.layers.forEach(({ weight }, k) => this.cells[k].forEach((rect, i) => {
       rect.setAttribute("class", weight[i] < 0 ? "pg-negative" : "pg-positive");
       rect.setAttribute("fill-opacity", Math.min(1, Math.abs(weight[i]) / HEAVY));
     }));
-    this.tables = network.layers.map(({ weight, inputs }, k) => [`${this.name}: ${this.titles[k]}`,
-      [["", ...this.names[k]], ...this.names[k + 1].map((name, j) =>
-        [name, ...Array.from(weight.subarray(j * inputs, (j + 1) * inputs), w => w.toFixed(2))])]]);
-    this.say(`Red is positive, blue negative. Their mean size is ${network.meanSize().toFixed(2)}; `
-      + `in the saved first network it is ${saved.meanSize().toFixed(2)}.`);
   }
 }
 
@@ -536,12 +545,11 @@ class Seeds extends Figure {
 
   draw(rows) {  // [{key, counts}]
     const of = this.book.test.rows, tall = 54, ground = tall * rows.length;
-    const all = rows.flatMap(row => row.counts);
-    const low = all.length ? 5 * Math.floor(Math.min(...all) / 5) : of / 2;
-    const high = all.length ? 5 * Math.ceil(Math.max(...all) / 5) : of;
-    this.width = 0;  // the range moves with the data: draw it all anew
+    // From three eighths to all of the test rows; wider only for what would lie outside.
+    const low = 5 * Math.floor(Math.min(3 * of / 8, ...rows.flatMap(row => row.counts)) / 5), high = of;
+    this.width = 0;  // all dots anew
     if (!this.fit(ground + 36)) return;
-    const x = scale(low, Math.max(high, low + 5), 124, this.width - 8);
+    const x = scale(low, high, 124, this.width - 8);
     rows.forEach(({ key, counts }, k) => {
       const y = tall * (k + 1), row = build(this.svg, "g", { class: colors(key) });
       build(row, "line", { x1: 0, x2: this.width, y1: y, y2: y });
@@ -575,8 +583,8 @@ const nextFrame = () => new Promise(requestAnimationFrame);
 const known = n => n !== undefined;
 
 class Playground {
-  constructor(element, book, { starts, start, few }, number) {
-    Object.assign(this, { element, book, starts, start, seed: book.seed });
+  constructor(element, book, { starts, start, few, tour }, number) {
+    Object.assign(this, { element, book, starts, start, few, seed: book.seed });
     this.arms = structuredClone(book.arms);
     this.firsts = new Map();  // seed -> its trained first network
     this.counts = new Map();  // the name of a run -> its count of correct test rows
@@ -584,23 +592,87 @@ class Playground {
     this.sliders = [];
     this.ticket = 0;
     element.replaceChildren();
+    if (tour) this.buildTour(tour);
     this.buildStarts(number);
     this.buildButtons();
     if (!few) this.buildSliders();
     this.result = build(element, "p", { class: "pg-result" });
     this.status = build(element, "p", { class: "pg-status", role: "status" });
+    this.buildFigures();
+    this.buildTables();
+    new ResizeObserver(() => this.draw()).observe(element);
+    window.addEventListener("beforeprint", () => this.print());
+    window.addEventListener("afterprint", () => { this.element.classList.remove("pg-all"); this.draw(); });
+    this.reset();
+  }
+
+  // What there is to try, a card at a time; the page has it as a list. `tour` holds for each
+  // card what it sets: [start, epochs, tab].
+  buildTour(tour) {
+    let list = this.element.previousElementSibling;
+    if (list?.matches(".playground-book")) list = list.previousElementSibling;
+    const cards = list?.matches(".playground-tour") ? [...list.querySelectorAll("ol > li")] : [];
+    if (cards.length !== tour.length) return;
+    const box = build(this.element, "section", { class: "pg-tour", "aria-label": "Guided tour" });
+    const bar = build(box, "div", { class: "pg-bar" }), place = build(bar, "p", { class: "pg-place" });
+    const text = build(box, "div", { "aria-live": "polite" });
+    const button = (name, click) => build(bar, "button", { type: "button", click }, name);
+    let at = 0;
+    const show = next => {
+      at = next;
+      place.textContent = `Try it: ${at + 1} of ${cards.length}`;
+      text.replaceChildren(...[...cards[at].childNodes].map(node => node.cloneNode(true)));
+      back.disabled = at === 0;
+      on.disabled = at === cards.length - 1;
+    };
+    const back = button("Back", () => show(at - 1)), on = button("Next", () => show(at + 1));
+    button("Set it up", () => {
+      const [start, epochs, tab] = tour[at];
+      this.start = start;
+      this.arms[start] = { ...this.book.arms[start], epochs };
+      this.element.querySelector(`input[value=${start}]`).checked = true;
+      this.choose(tab);
+      this.reset();
+    });
+    list.hidden = true;
+    show(0);
+  }
+
+  // Figures one at a time; where there is room, the curves and one beside them.
+  buildFigures() {
+    const { element, book } = this, tabs = build(element, "div", { class: "pg-tabs", role: "group", "aria-label": "Show" });
     const grid = build(element, "div", { class: "pg-grid" });
     this.curves = new Curves(grid, book);
     this.regions = new Regions(grid, book, () => this.draw());
-    if (!few) {
-      this.weights = new Weights(grid, book);
-      this.seeds = new Seeds(grid, book);
-      this.seedsButton = build(this.seeds.title, "button", { type: "button",
-        click: () => (this.task === "seeds" ? this.rest() : this.runSeeds()) });
+    this.figures = [this.curves, this.regions];
+    if (!this.few) this.figures.push(this.weights = new Weights(grid, book), this.seeds = new Seeds(grid, book));
+    for (const figure of this.figures) {
+      figure.tab = build(tabs, "button", { type: "button", class: `pg-to-${figure.kind}`,
+        click: () => { this.choose(figure.kind); this.draw(); } }, TABS[figure.kind]);
     }
-    this.buildTables();
-    new ResizeObserver(() => this.draw()).observe(element);
-    this.reset();
+    this.choose("regions");
+    this.choose("curves");
+  }
+
+  choose(kind) {
+    for (const figure of this.figures) {
+      const chosen = figure.kind === kind;
+      figure.tab.setAttribute("aria-pressed", chosen);
+      figure.element.classList.toggle("pg-chosen", chosen);
+      if (kind === "curves") continue;
+      figure.element.classList.toggle("pg-beside", chosen);
+      figure.tab.classList.toggle("pg-beside", chosen);
+    }
+  }
+
+  // On paper: everything, and a run that has come to its end.
+  print() {
+    this.element.classList.add("pg-all");
+    if (this.run && this.task !== "preparing") {
+      this.begin("idle");
+      for (const _ of this.training());
+      this.rest();
+    }
   }
 
   buildStarts(number) {
@@ -609,7 +681,7 @@ class Playground {
     for (const key of this.starts) {
       const label = build(box, "label", { class: colors(key) });
       build(label, "input", { type: "radio", name: `pg-start-${number}`, value: key, checked: key === this.start && "",
-        change: () => { this.start = key; this.reset(); } });
+        change: () => { this.start = key; this.startOver(`Start: ${NAMES[key]}`); } });
       const words = build(label, "span");
       build(words, "b", {}, upper(NAMES[key]));
       words.append(ABOUT[key]);
@@ -623,9 +695,12 @@ class Playground {
     button("Step", () => this.step());
     button("To the end", () => this.toTheEnd());
     button("Reset", () => this.reset());
-    const label = build(bar, "label", {}, "Seed ");
+    if (!this.few) this.seedsButton = button("", () => (this.task === "seeds" ? this.rest() : this.runSeeds()));
+    const label = build(bar, "label", {}, "Seed "), id = `pg-complaint-${this.element.querySelector("input").name}`;
     this.seedInput = build(label, "input", { type: "number", min: 0, max: this.book.maxSeed, required: "",
-      value: this.seed, change: () => this.changeSeed() });
+      value: this.seed, "aria-describedby": id, input: () => this.checkSeed(), change: () => this.changeSeed() });
+    this.complaint = build(bar, "p", { class: "pg-complaint", id, role: "alert" });
+    this.progress = build(bar, "progress", { max: SEEDS, hidden: "", "aria-label": "seeds done" });
   }
 
   buildSliders() {
@@ -634,7 +709,7 @@ class Playground {
       const label = build(box, "label", {}, `${key}, ${about}`);
       const output = build(label, "output"), change = () => this.changeArm(key, Number(input.value));
       const input = build(label, "input", { type: "range", min, max, step, change,
-        input: () => { output.value = input.value; } });
+        input: () => { output.value = input.value; this.drag(key, Number(input.value)); } });
       this.sliders.push({ key, input, output });
     };
     slider("epochs", "retraining", last / 20, last, last / 20);
@@ -662,18 +737,47 @@ class Playground {
     return this.arms[this.start];
   }
 
+  // While a slider is dragged: show what the run would begin with, at once.
+  drag(key, value) {
+    this.arm[key] = value;
+    if (!this.firsts.has(this.seed) || this.task === "preparing") return;
+    if (key === "epochs") return this.draw();
+    this.wasPlaying ||= this.task === "playing";
+    if (this.weights && !this.weights.element.matches(".pg-chosen, .pg-beside")) this.choose("weights");
+    this.begin("idle");
+    this.prepare();
+    this.draw();
+  }
+
   changeArm(key, value) {
     this.arm[key] = value;
     // A run of 500 epochs is a run of 1000 read at 500, so it may go on.
     if (key === "epochs" && this.run && value > this.run.epoch) this.draw();
-    else this.reset();
+    else this.startOver(`${key} ${value}`);
+  }
+
+  // A change makes another run. One that was playing plays on from its beginning, and says so.
+  async startOver(what) {
+    const again = this.task === "playing" || this.wasPlaying;
+    this.wasPlaying = false;
+    if (!await this.reset() || !again) return;
+    this.note = `${what}: started over. `;
+    this.play();
+  }
+
+  // Whether the seed can be run; if not, say beside it why.
+  checkSeed() {
+    const good = this.seedInput.validity.valid;
+    this.complaint.textContent = good ? "" : `Not run: a seed is a whole number from 0 to ${this.book.maxSeed}.`;
+    this.seedInput.setAttribute("aria-invalid", !good);
+    return good;
   }
 
   changeSeed() {
-    if (!this.seedInput.reportValidity()) return;
+    if (!this.checkSeed()) return;
     this.seed = Number(this.seedInput.value);
     this.finished = {};
-    this.reset();
+    this.startOver(`Seed ${this.seed}`);
   }
 
   // One task at a time: a task that begins takes the next ticket, and older ones see that
@@ -681,7 +785,11 @@ class Playground {
   begin(task) {
     this.task = task;
     this.playButton.textContent = task === "playing" ? "Pause" : "Play";
-    if (this.seeds) this.seedsButton.textContent = task === "seeds" ? "Stop" : `Run ${SEEDS} seeds`;
+    if (task !== "playing") this.note = "";
+    if (this.seedsButton) {
+      this.seedsButton.textContent = task === "seeds" ? "Stop" : `Run ${SEEDS} seeds`;
+      this.progress.hidden = task !== "seeds";
+    }
     return ++this.ticket;
   }
 
@@ -708,11 +816,15 @@ class Playground {
     this.showSliders();
     if (!this.firsts.has(this.seed)) this.result.textContent = "Training the first network with this seed …";
     if (!await this.inSlices(this.firstNetwork(this.seed), ticket)) return false;
+    this.prepare();
+    this.rest();
+    return true;
+  }
+
+  prepare() {
     this.run = new Run(this.book, this.arm, this.seed, this.firsts.get(this.seed));
     this.curve = { key: this.start, train: [], test: [] };
     this.record();
-    this.rest();
-    return true;
   }
 
   record() {
@@ -736,8 +848,10 @@ class Playground {
 
   async play() {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return this.toTheEnd();
+    const { note } = this;
     if (!await this.ready()) return;
     const ticket = this.begin("playing"), work = this.training();
+    this.note = note;
     let before = performance.now(), due = 0;
     while (this.run.epoch < this.arm.epochs) {
       const now = await nextFrame();
@@ -801,6 +915,7 @@ class Playground {
 
   async runSeeds() {
     if (this.task === "preparing" && !await this.reset()) return;
+    this.choose("seeds");
     if (!await this.inSlices(this.trainSeeds(), this.begin("seeds"))) return;
     this.rest();
     this.status.textContent = this.seeds.caption.textContent;
@@ -811,12 +926,15 @@ class Playground {
     const { book: { test, train }, run, curve, arm } = this;
     const saved = this.firsts.get(this.seed), first = saved.correct(test);
     this.result.replaceChildren();
+    if (this.note) build(this.result, "em", {}, this.note);
     build(this.result, "b", { class: colors(this.start) }, `${curve.test.at(-1)} of ${test.rows}`);
     this.result.append(` test rows right, ${curve.train.at(-1)} of ${train.rows} training rows, `
       + `at epoch ${run.epoch} of ${arm.epochs}`);
-    this.curves.draw(first, this.finished, curve, arm.epochs);
-    this.regions.draw(run.network);
-    if (this.weights) this.weights.draw(run.network, saved);
+    this.result.dataset.run = `${upper(NAMES[this.start])}, seed ${this.seed}: `;  // for paper
+    const seen = figure => figure && (this.task !== "playing" || figure.stage.clientWidth);
+    if (seen(this.curves)) this.curves.draw(first, this.finished, curve, arm.epochs);
+    if (seen(this.regions)) this.regions.draw(run.network);
+    if (seen(this.weights)) this.weights.draw(run.network, saved);
     if (this.task === "playing") return;
     if (this.seeds) this.drawSeeds();
     this.drawTables(first);
@@ -830,7 +948,8 @@ class Playground {
       const many = sign => gaps.filter(gap => Math.sign(gap) === sign).length;
       return ` against ${NAMES[key]} better in ${many(1)}, equal in ${many(0)}, worse in ${many(-1)}`;
     });
-    this.seeds.say(done < 2 ? `A dot a seed: the button trains every start with seeds ${seeds[0]} to ${seeds.at(-1)}.`
+    this.progress.value = done;
+    this.seeds.say(this.task === "seeds" ? `${done} of ${SEEDS} seeds done.` : done < 2 ? `A dot a seed: the button trains every start with seeds ${seeds[0]} to ${seeds.at(-1)}.`
       : `${upper(NAMES[this.start])} over ${done} seeds:${against.join(";")}.`);
   }
 
