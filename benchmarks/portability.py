@@ -18,9 +18,8 @@ from typing import Any
 
 import torch
 
-from wsp.employees import find
-from wsp.results import load_json, made_by_todays_code, provenance, save_json, stored
-from wsp.retraining import MODULES
+from wsp.lab.employees import find
+from wsp.lab.results import code_hash, load_json, modules_of, provenance, save_json, stored
 
 PATHS = {"the processor's best": None, "AVX2": "avx2", "baseline": "default"}  # of PyTorch
 LIBRARIES = {"default": None, "compatible mode": "COMPATIBLE"}  # of MKL
@@ -81,7 +80,8 @@ def run(setting: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     path = find("results/portability.json")
     before = load_json(path) if path.is_file() else None
-    if before is None or not made_by_todays_code(before["provenance"]):
+    modules = modules_of("wsp.lab.retraining")
+    if before is None or before["provenance"]["code"] != code_hash(modules):
         before = {"rows": [], "provenance": {"seconds": 0.0}}
     rows, seconds = before["rows"], before["provenance"]["seconds"]
     for setting in settings():
@@ -90,7 +90,7 @@ def main() -> None:
         start = time.perf_counter()
         rows.append(setting | run(setting))
         seconds += time.perf_counter() - start
-        made = provenance("python benchmarks/portability.py", MODULES, seconds)
+        made = provenance("python benchmarks/portability.py", modules, seconds)
         save_json(path, {"rows": rows, "provenance": made})
         print(rows[-1], flush=True)
 

@@ -27,11 +27,10 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from wsp.lab.results import load_json, modules_of, provenance, save_json
 from wsp.perturb import perturbed_parameters, shrink_perturb_
-from wsp.results import load_json, provenance, save_json
 
 FORMAT = "wsp benchmark shrink_perturb 1"
-MODULES = ("_checks", "_shards", "perturb")
 LAMDA, SIGMA = 0.999, 0.001  # the weights stay of ordinary size, however many rounds
 LARGE = (4, 2048)  # layers, width: 16.8 million weights
 SMALL = (512, 64)  # 2.1 million weights in many small matrices: what a call costs shows
@@ -307,7 +306,9 @@ def main() -> int:
     result["capability"] = torch.backends.cpu.get_cpu_capability()
     result["load_before"] = busy if busy is None else round(busy, 2)
     command = f"python benchmarks/shrink_perturb.py --device {args.device} --rounds {args.rounds}"
-    result["provenance"] = provenance(command, MODULES, time.perf_counter() - start, args.device)
+    result["provenance"] = provenance(
+        command, modules_of("wsp.perturb"), time.perf_counter() - start, args.device
+    )
     if args.json:
         save_json(args.json, result)
     print(markdown(result))

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,20 +32,24 @@ from torch.nn.utils import parameters_to_vector
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from wsp import employees
-from wsp.employees import Table
-from wsp.ensemble import Ensemble
-from wsp.network import MLP
-from wsp.results import load_json, provenance, save_json
-from wsp.retraining import random_network, stream
-from wsp.sweep import FIRST_FRESH, MODULES, in_chunks, run_chunks
-from wsp.training import BATCH_SIZE, LEARNING_RATE, train_epoch
+from wsp.lab import employees
+from wsp.lab.employees import Table
+from wsp.lab.many.ensemble import Ensemble
+from wsp.lab.many.fast import FastEnsemble, orders_of
+from wsp.lab.many.lanes import FIRST_FRESH
+from wsp.lab.network import MLP
+from wsp.lab.results import load_json, modules_of, provenance, save_json
+from wsp.lab.retraining import random_network, stream
+from wsp.lab.training import BATCH_SIZE, LEARNING_RATE, train_epoch
+from wsp.studies.engine import in_threads
+from wsp.studies.parts import in_chunks
+from wsp.studies.sweep import Sweep
 
 FORMAT = "wsp benchmark sweep 1"
 TOLERANCE = 1e-9  # largest difference from the ordinary loop's weights
 CHECK_EPOCHS = 3
 LOOP_LANES = 10  # the ordinary loop takes its networks one by one: ten tell its rate
-LOOP, OURS = "loop", "ensemble"
+LOOP, OURS, PLAIN = "loop", "kernel", "ensemble"
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def stacked(networks: Sequence[MLP]) -> list[Tensor]:
 
 
 def ordinary_loop(networks: Sequence[MLP], table: Table) -> Peer:
-    """One network after the other: autograd and ``optim.SGD``, as :mod:`wsp.training` does.
+    """One network after the other: autograd and ``optim.SGD``, as :mod:`wsp.lab.training` does.
 
     It draws its orders itself, from the same generators, and keeps to one thread: batches
     of ten are too small to share, and waiting for a second thread costs more than it brings.
@@ -171,9 +176,7 @@ def jax_scan(networks: Sequence[MLP], table: Table) -> Peer:
         jax.block_until_ready(parameters)
 
     def weights() -> Tensor:
-        return torch.cat(
-            [torch.from_numpy(jax.device_get(p).copy()).flatten(1) for p in parameters], dim=1
-        )
+        return torch.cat([torch.from_numpy(jax.device_get(p).copy()).flatten(1) for p in parameters], dim=1)
 
     return Peer(train, weights, len(networks), seconds)
 
@@ -267,9 +270,7 @@ def numba_kernel(networks: Sequence[MLP], table: Table) -> Peer:
     parameters = [p.numpy() for p in stacked(networks)]
     inputs, labels = (column.numpy() for column in table)
     start = time.perf_counter()
-    epoch(
-        np.empty((0, len(labels)), np.int64), inputs, labels, *parameters
-    )  # compiles, trains nothing
+    epoch(np.empty((0, len(labels)), np.int64), inputs, labels, *parameters)  # compiles, trains nothing
     seconds = time.perf_counter() - start
 
     def train(orders: Tensor) -> None:
@@ -282,50 +283,52 @@ def numba_kernel(networks: Sequence[MLP], table: Table) -> Peer:
     return Peer(train, weights, len(networks), seconds)
 
 
-def wsp_ensemble(
-    networks: Sequence[MLP], table: Table, *, draw: bool = True, device: str = "cpu"
+def side_by_side(
+    networks: Sequence[MLP],
+    table: Table,
+    *,
+    kind: Callable[..., Ensemble] = FastEnsemble,
+    draw: bool = True,
+    device: str = "cpu",
 ) -> Peer:
-    """:mod:`wsp.ensemble` as :mod:`wsp.sweep` runs it: a chunk of lanes a core.
+    """The lanes as the studies run them: a chunk of lanes a core.
 
     With `draw` it ignores the orders it is given and draws the same ones itself,
     inside the time that is taken. On CUDA all lanes are one chunk.
     """
     lanes, rows = range(len(networks)), len(table.labels)
-    chunks = in_chunks(lanes, torch.get_num_threads()) if device == "cpu" else [lanes]
-    ensembles = [Ensemble([networks[lane] for lane in chunk], device) for chunk in chunks]
-    generators = [[stream(lane, "order") for lane in chunk] for chunk in chunks]
+    cores = torch.get_num_threads() if device == "cpu" else 1
+    chunks = in_chunks(lanes, cores, Sweep.chunk) if device == "cpu" else [lanes]
     table = Table(*(column.to(device) for column in table))
-    first_row = torch.zeros(1, 1, dtype=torch.int64)  # where a lane's table begins in the stack
+    start = time.perf_counter()
+    ensembles = [
+        kind([networks[lane] for lane in chunk], *([device] if device != "cpu" else [])) for chunk in chunks
+    ]
+    if kind is FastEnsemble:  # compiled on the first call
+        warm, order = FastEnsemble([networks[0]]), torch.arange(rows)[None]
+        warm.train_epoch(table, order, learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE)
+    compiled = time.perf_counter() - start if kind is FastEnsemble else 0.0
+    of_chunk = [[stream(lane, "order") for lane in chunk] for chunk in chunks]
+    # The plain ensemble is timed with the orders that it had before the kernel drew them.
+    drawers = [orders_of(each) if kind is FastEnsemble else partial(draw_orders, each) for each in of_chunk]
 
     def train(orders: Tensor) -> None:
-        def work(numbered: Sequence[int], tick: Callable[[int], None]) -> None:
-            (k,) = numbered
+        def work(k: int, tick: Callable[[int], object]) -> None:
             for order in orders[:, chunks[k][0] : chunks[k][-1] + 1]:
-                if draw:
-                    order = draw_orders(generators[k], rows) + first_row
+                drawn = drawers[k](rows) if draw else order
                 ensembles[k].train_epoch(
-                    table, order.to(device), learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE
+                    table, drawn.to(device), learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE
                 )
-                tick(order.numel())
+                tick(drawn.numel())
 
-        list(run_chunks(work, [[k] for k in range(len(chunks))], orders.numel(), "sweep", device))
+        list(in_threads(work, range(len(chunks)), orders.numel(), "sweep", cores))
         if device != "cpu":
             torch.cuda.synchronize()
 
     def weights() -> Tensor:
         return torch.cat([flat(ensemble.networks()) for ensemble in ensembles])
 
-    return Peer(train, weights, len(networks))
-
-
-def orders_given(networks: Sequence[MLP], table: Table) -> Peer:
-    """:func:`wsp_ensemble`, given its orders like the other peers."""
-    return wsp_ensemble(networks, table, draw=False)
-
-
-def on_cuda(networks: Sequence[MLP], table: Table) -> Peer:
-    """:func:`wsp_ensemble` on the graphics processor."""
-    return wsp_ensemble(networks, table, device="cuda")
+    return Peer(train, weights, len(networks), compiled)
 
 
 @dataclass(frozen=True)
@@ -350,15 +353,24 @@ PEERS = {
         "`stack_module_state`, `functional_call`, `vmap`, `grad` over all lanes",
     ),
     "jax": Entry("JAX", jax_scan, "`jit(vmap(scan))` over all lanes", "jax"),
-    "numba": Entry(
-        "Numba", numba_kernel, "kernel written by hand, `prange` over lanes, fused", "numba"
+    "numba": Entry("Numba", numba_kernel, "kernel written by hand, `prange` over lanes, fused", "numba"),
+    PLAIN: Entry(
+        "the plain ensemble",
+        partial(side_by_side, kind=Ensemble),
+        "`wsp.lab.many.ensemble`, in PyTorch, drawing its orders one by one",
     ),
-    OURS: Entry(
-        "**wsp.ensemble**", wsp_ensemble, "as `python -m wsp sweep` runs it, drawing its orders"
+    OURS: Entry("**the kernel**", side_by_side, "`wsp.lab.many.kernel`, as the studies run it", "numba"),
+    "orders_given": Entry(
+        "the kernel, orders given", partial(side_by_side, draw=False), "as the peers get them", "numba"
     ),
-    "orders_given": Entry("wsp.ensemble, orders given", orders_given, "as the peers get them"),
 }
-CUDA = {"cuda": Entry("wsp.ensemble, CUDA", on_cuda, "all lanes at once, orders drawn on the CPU")}
+CUDA = {
+    "cuda": Entry(
+        "the plain ensemble, CUDA",
+        partial(side_by_side, kind=Ensemble, device="cuda"),
+        "all lanes at once, orders drawn on the CPU",
+    )
+}
 
 
 # The floor: what the processor's arithmetic alone would take.
@@ -449,6 +461,14 @@ def least_seconds(candidates: dict[str, Callable[[], object]], rounds: int) -> d
     return least
 
 
+TIMES = {OURS: "the kernel", PLAIN: "the plain ensemble"}
+
+
+def base(peers: dict[str, Any]) -> str:
+    """What ratios are to: the kernel, or the plain ensemble where Numba is missing."""
+    return OURS if OURS in peers else PLAIN
+
+
 def measure(lanes: int, rounds: int, epochs: int, cuda: bool = False) -> dict[str, Any]:
     """Check every peer, then time them in turns; all of the result but its provenance."""
     table = employees.encode(employees.draw(employees.TRAIN_ROWS, 2 * FIRST_FRESH))
@@ -465,7 +485,7 @@ def measure(lanes: int, rounds: int, epochs: int, cuda: bool = False) -> dict[st
     found: dict[str, dict[str, Any]] = {}
     for key, entry in entries.items():
         if key == "cuda" and not torch.cuda.is_available():
-            skipped[key] = "no CUDA device: wsp.ensemble on CUDA skipped"
+            skipped[key] = "no CUDA device: the plain ensemble on CUDA skipped"
             continue
         try:
             seeds = min(lanes, LOOP_LANES) if key == LOOP else lanes
@@ -495,7 +515,7 @@ def measure(lanes: int, rounds: int, epochs: int, cuda: bool = False) -> dict[st
     for key, peer in peers.items():
         found[key]["nanoseconds"] = 1e9 * seconds[key] / timed[:, : peer.lanes].numel()
     for record in found.values():
-        record["ratio"] = record["nanoseconds"] / found[OURS]["nanoseconds"]
+        record["ratio"] = record["nanoseconds"] / found[base(found)]["nanoseconds"]
 
     sizes = networks[0].sizes
     rate = {key: count / seconds[key] for key, (_, count) in floor.items()}  # a second
@@ -513,7 +533,7 @@ def measure(lanes: int, rounds: int, epochs: int, cuda: bool = False) -> dict[st
             "lanes": lanes,
             "rounds": rounds,
             "epochs": epochs,
-            "chunks": [len(chunk) for chunk in in_chunks(range(lanes), torch.get_num_threads())],
+            "chunks": [len(chunk) for chunk in in_chunks(range(lanes), torch.get_num_threads(), Sweep.chunk)],
             "tolerance": TOLERANCE,
             "check_epochs": CHECK_EPOCHS,
         },
@@ -524,7 +544,7 @@ def measure(lanes: int, rounds: int, epochs: int, cuda: bool = False) -> dict[st
             "dgemm_gigaflops": rate["dgemm"] / 1e9,
             "nanoseconds": products,
             "tanh_nanoseconds": tanhs,
-            "ratio": products / found[OURS]["nanoseconds"],
+            "ratio": products / found[base(found)]["nanoseconds"],
         },
     }
 
@@ -532,10 +552,10 @@ def measure(lanes: int, rounds: int, epochs: int, cuda: bool = False) -> dict[st
 def markdown(result: dict[str, Any]) -> str:
     """The result as a table, with the machine below it."""
     lines = [
-        "| | ns per sample and network | times wsp.ensemble | notes |",
+        f"| | ns per sample and network | times {TIMES[base(result['peers'])]} | notes |",
         "|---|--:|--:|---|",
     ]
-    ours = result["peers"][OURS]["nanoseconds"]
+    ours = result["peers"][base(result["peers"])]["nanoseconds"]
     slowest_first = sorted(result["peers"].values(), key=lambda peer: -peer["nanoseconds"])
     for peer in slowest_first:
         note = peer["note"]
@@ -543,9 +563,7 @@ def markdown(result: dict[str, Any]) -> str:
             note += f"; compiled in {peer['compile_seconds']:.1f} s before"
         if peer["lanes"] < result["setup"]["lanes"]:
             note += f"; timed on {peer['lanes']} networks"
-        lines.append(
-            f"| {peer['title']} | {peer['nanoseconds']:,.0f} | {peer['ratio']:,.2f} | {note} |"
-        )
+        lines.append(f"| {peer['title']} | {peer['nanoseconds']:,.0f} | {peer['ratio']:,.2f} | {note} |")
     floor = result["floor"]
     with_tanh = floor["nanoseconds"] + floor["tanh_nanoseconds"]
     hidden = sum(result["setup"]["sizes"][1:-1])
@@ -603,11 +621,11 @@ def positive(text: str) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Time wsp.ensemble against its peers.")
+    parser = argparse.ArgumentParser(description="Time wsp.lab.many.kernel against its peers.")
     parser.add_argument("--lanes", type=positive, default=1000, help="networks (%(default)s)")
     parser.add_argument("--rounds", type=positive, default=10, help="all take turns (%(default)s)")
     parser.add_argument("--epochs", type=positive, default=5, help="of a turn (%(default)s)")
-    parser.add_argument("--cuda", action="store_true", help="also wsp.ensemble on CUDA")
+    parser.add_argument("--cuda", action="store_true", help="also wsp.lab.many.ensemble on CUDA")
     parser.add_argument("--json", metavar="PATH", help="also write the result to this file")
     parser.add_argument(
         "--readme", metavar="PATH", help="measure nothing: put this result's table into README.md"
@@ -628,7 +646,9 @@ def main() -> int:
             for name in ("torch", "jax", "numba")
             if name == "torch" or name in result["peers"]
         }
-        result["provenance"] = provenance(command, MODULES, time.perf_counter() - start)
+        result["provenance"] = provenance(
+            command, modules_of("wsp.studies.sweep"), time.perf_counter() - start
+        )
         if args.json:
             save_json(args.json, result)
         print(markdown(result))
