@@ -1,14 +1,12 @@
 """Run chapters and store their outputs in place: python book/execute.py [CHAPTER ...]
 
 Without arguments, every chapter. A chapter that fails is left as it was. The seconds
-that each one took go to book/seconds.json, from which *Runs in* takes them, with a hash
-of the code that took them.
+that each one took go to book/seconds.json, from which *Runs in* takes them.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import math
 import os
@@ -55,12 +53,6 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def code_hash(notebook: nbformat.NotebookNode) -> str:
-    """A short hash of a chapter's code; its text does not count."""
-    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    return hashlib.sha256(code.encode()).hexdigest()[:12]
-
-
 def execute(path: Path) -> float:
     """Run one chapter from top to bottom in its own folder; return its seconds.
 
@@ -96,7 +88,7 @@ def save_picture(path: Path) -> None:
 
 
 def note_seconds(path: Path, seconds: float) -> None:
-    """Remember how long a chapter took, in whole seconds, where, and with what code.
+    """Remember how long a chapter took, in whole seconds, and where.
 
     A time close to the one on file leaves that one alone: it would differ every time.
     """
@@ -107,9 +99,7 @@ def note_seconds(path: Path, seconds: float) -> None:
         noted["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
         noted["python"] = platform.python_version()
         noted["seconds"][path.stem] = math.ceil(seconds)
-    noted.setdefault("code", {})[path.stem] = code_hash(nbformat.read(path, as_version=4))
-    for key in ("seconds", "code"):
-        noted[key] = dict(sorted(noted[key].items()))
+    noted["seconds"] = dict(sorted(noted["seconds"].items()))
     file.write_text(json.dumps(noted, indent=2) + "\n")
 
 

@@ -154,6 +154,19 @@ class Exercises(Listing):
                     yield from (f"  {line}" for line in rest)
 
 
+class ChapterSeconds(Listing):
+    """What running each chapter took. No output of a notebook: a new time must not make one differ."""
+
+    def lines(self, parts: list[tuple[str, list[Chapter]]]) -> Iterator[str]:
+        noted = json.loads((Path(self.env.srcdir) / "book" / "seconds.json").read_text())
+        taken = {
+            chapter.name: noted["seconds"][chapter.name] for _, chapters in parts for chapter in chapters
+        }
+        yield f"All {len(taken)} chapters: {sum(taken.values())} seconds, measured on {noted['machine']},"
+        yield from (f"Python {noted['python']}.", "", "| chapter | seconds |", "|---|--:|")
+        yield from (f"| [](/book/{name}) | {seconds} |" for name, seconds in taken.items())
+
+
 class SecondsRole(SphinxRole):
     """``chapter``: how long running it took, from book/seconds.json."""
 
@@ -173,5 +186,6 @@ class SecondsRole(SphinxRole):
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("chapters", Chapters)
     app.add_directive("exercises", Exercises)
+    app.add_directive("chapter-seconds", ChapterSeconds)
     app.add_role("seconds", SecondsRole())
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -24,7 +24,9 @@ window.setFormulas = (() => {
     const place = document.createElement("span");
     words[0].before(place);
     words.forEach(node => node.remove());
-    window.katex.render(tex, place, { displayMode: element.tagName === "DIV", throwOnError: false });
+    const displayed = element.tagName === "DIV";
+    window.katex.render(tex, place, { displayMode: displayed, throwOnError: false });
+    if (displayed) place.tabIndex = 0;  // on a phone it scrolls: the keyboard must get there
   }
 
   async function setFormulas(root) {

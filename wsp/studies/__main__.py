@@ -25,7 +25,7 @@ import torch.distributed as dist
 from wsp._commands import Parser, main_of
 from wsp.lab.article import device_named
 from wsp.lab.employees import find
-from wsp.lab.results import processor, save_json
+from wsp.lab.results import processor, write_whole
 from wsp.studies.catalog import RESULTS, STUDIES, VERIFIED, Result, noted, state
 from wsp.studies.engine import Study, check, load, run
 from wsp.studies.parts import Content
@@ -138,7 +138,8 @@ def comes_out(result: Result, note: bool) -> bool:
     print(f"{result.name}: {told} ({seconds:.0f} s)", flush=True)
     if note and not lines:
         seen = {"code": result.code, "date": str(datetime.date.today()), "processor": processor()}
-        save_json(find("results").parent / VERIFIED, dict(sorted((noted() | {result.name: seen}).items())))
+        text = json.dumps(dict(sorted((noted() | {result.name: seen}).items())), indent=1) + "\n"
+        write_whole(find("results").parent / VERIFIED, text.encode())
     return not lines
 
 
