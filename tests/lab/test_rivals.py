@@ -16,9 +16,11 @@ from wsp.lab.network import ConvNet, ThinResNet, image_mlp, seeded
 from wsp.lab.rivals import (
     HareTortoise,
     Redo,
+    WeightClipping,
     add_layer_norm_,
     dash_,
     dormant,
+    fire_,
     fit_stopped,
     l2_init,
     redo_,
@@ -405,3 +407,95 @@ def test_early_stopping_without_an_end_keeps_the_best_and_says_so() -> None:
     assert found.epochs == 3 and not found.reached
     with pytest.raises(ValueError, match="every fifth row"):
         fit_stopped(built("mlp"), noisy(4), torch.Generator())
+
+
+# FIRE ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+def test_fire_keeps_the_nearest_orthogonal_matrix(shape: tuple[int, int]) -> None:
+    """Of all matrices whose shorter side is orthonormal none is nearer; the length is the paper's."""
+    layer = nn.Linear(*reversed(shape), dtype=torch.float64)
+    before, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
+    fire_(layer)
+    assert torch.equal(layer.bias, bias)
+    nearest = layer.weight.detach() / math.sqrt(shape[0] / shape[1])
+    small = nearest if shape[0] < shape[1] else nearest.T
+    torch.testing.assert_close(small @ small.T, torch.eye(min(shape), dtype=torch.float64))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        other = torch.randn(shape, generator=generator, dtype=torch.float64)
+        left, _, right = torch.linalg.svd(other, full_matrices=False)
+        assert (before - left @ right).norm() > (before - nearest).norm()
+
+
+def test_fire_is_what_the_iteration_of_its_authors_comes_to() -> None:
+    layer = nn.Linear(7, 5, dtype=torch.float64)
+    x = layer.weight.detach() / layer.weight.detach().norm()
+    for _ in range(60):  # Newton and Schulz: singular values go to 1, directions stay
+        x = 1.5 * x - 0.5 * x @ x.T @ x
+    torch.testing.assert_close(fire_(layer).weight.detach(), x * math.sqrt(5 / 7))
+
+
+def test_fire_treats_every_place_of_a_kernel_by_itself() -> None:
+    conv = nn.Conv2d(3, 4, (2, 3), dtype=torch.float64)
+    before = conv.weight.detach().clone()
+    fire_(conv)
+    for i in range(2):
+        for j in range(3):
+            alone = nn.Linear(3, 4, bias=False, dtype=torch.float64)
+            alone.weight.data = before[:, :, i, j].clone()
+            torch.testing.assert_close(conv.weight[:, :, i, j], fire_(alone).weight / 6)
+
+
+def test_fire_leaves_normalization_and_layout_alone() -> None:
+    network = built("convnet").to(memory_format=torch.channels_last)
+    norms = {name: value for name, value in state(network).items() if value.dim() < 2}
+    fire_(network)
+    assert all(torch.equal(state(network)[name], value) for name, value in norms.items())
+    fours = [p for p in network.parameters() if p.dim() == 4]
+    assert fours and all(p.is_contiguous(memory_format=torch.channels_last) for p in fours)
+
+
+def test_fire_refuses_before_it_changes_anything() -> None:
+    with pytest.raises(ValueError, match="no linear layer and no convolution"):
+        fire_(nn.LayerNorm(3))
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network[1].weight.data[0, 0] = math.nan
+    before = network[0].weight.detach().clone()
+    with pytest.raises(ValueError, match=r"1\.weight holds values that are not finite"):
+        fire_(network)
+    assert torch.equal(network[0].weight, before)
+
+
+# Weight clipping -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_clipped_weights_stay_in_the_range_of_fresh_ones(name: str) -> None:
+    """PyTorch draws weights and biases from -1 / sqrt(fan-in) to 1 / sqrt(fan-in)."""
+    network, free = built(name), built(name)
+    options = {"optimizer": lambda p: torch.optim.Adam(p, lr=0.01), "max_epochs": 5}
+    fit(network, some(40), torch.Generator().manual_seed(1), after_step=WeightClipping(network), **options)
+    fit(free, some(40), torch.Generator().manual_seed(1), **options)
+    left = False
+    for layer, other in zip(network.modules(), free.modules()):
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            bound = 1 / math.sqrt(layer.weight[0].numel())
+            for p, q in zip(layer.parameters(recurse=False), other.parameters(recurse=False)):
+                assert p.abs().max() <= bound * (1 + 1e-6)
+                left |= bool(q.abs().max() > bound)
+    assert left, "without clipping some weight leaves the range"
+
+
+def test_a_wide_range_clips_nothing() -> None:
+    one, other = built("mlp"), built("mlp")
+    fit(one, some(40), torch.Generator(), after_step=WeightClipping(one, 1e6), max_epochs=3)
+    fit(other, some(40), torch.Generator(), max_epochs=3)
+    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kappa", [0.0, -1.0, math.nan])
+def test_a_range_that_is_none_is_refused(kappa: float) -> None:
+    with pytest.raises(ValueError, match="kappa must be above 0"):
+        WeightClipping(nn.Linear(1, 1), kappa)

@@ -14,8 +14,9 @@ from helpers import ROOT
 from wsp.lab import images
 from wsp.lab.network import ConvNet, image_mlp, seeded
 from wsp.lab.results import load_json
-from wsp.lab.rivals.methods import METHODS, redrawn
-from wsp.lab.rounds import run_arms
+from wsp.lab.rivals.methods import METHODS, RATES
+from wsp.lab.rivals.trainings import redrawn
+from wsp.lab.rounds import as_built, run_arms, start_cold
 from wsp.studies.__main__ import main
 from wsp.studies.contest import STUDY, averages, chosen, reported
 from wsp.studies.engine import run
@@ -26,32 +27,55 @@ OPTIONS = {"learning_rate": 1e-3, "batch_size": 32, "stop_at": 0.9, "patience": 
 def through_rounds(method: str, value: float) -> list[tuple[int, float]]:
     """Right test images, and accuracy in training, of every round of one small run."""
     train, test = images.split(images.digits(), 160, 300, seed=0)
-    arm = METHODS[method].make(method, 0.01, value)
+    arm = METHODS[method].arm(method, 0.01, value)
     found = run_arms(
         [arm], lambda: image_mlp(hidden=(30,)), images.rounds(train, 80), test, seed=0, **OPTIONS
     )
     return [(round.correct, round.fit.train_accuracy) for _, rounds in found for round in rounds]
 
 
-def test_every_method_may_try_six_settings_and_has_a_source() -> None:
+def test_every_method_has_the_grid_of_all_and_a_source() -> None:
     keys = set(re.findall(r"^@\w+\{([\w-]+),", (ROOT / "book" / "references.bib").read_text(), re.M))
     names = [name for method in METHODS.values() for name in method.arms()]
-    assert len(names) == len(set(names)) == 6 * len(METHODS)
+    assert len(names) == len(set(names)) == sum(len(RATES) * len(m.values) for m in METHODS.values())
+    grids: dict[str, set[tuple[float, ...]]] = {}
     for key, method in METHODS.items():
         assert method.key == key and method.source in keys
         assert all(name == arm.key for name, arm in method.arms().items())
+        family = "layer norm" if method.prepare is not as_built else method.knob
+        grids.setdefault(family, set()).add(method.values)
+    assert all(len(grid) == 1 for grid in grids.values()), "who shares a knob shares its grid"
 
 
-@pytest.mark.parametrize("method, nothing", [("dash", 1.0), ("l2_init", 0.0), ("hare", 0.0), ("redo", 0.0)])
-def test_a_rival_that_does_nothing_is_a_warm_start(method: str, nothing: float) -> None:
+def test_every_rival_has_a_cold_arm() -> None:
+    rivals = [m for m in METHODS.values() if m.start(0.5) is not start_cold and "cold" not in m.key]
+    for rival in rivals:
+        if rival.key != "fresh_shrunk":  # is one itself
+            cold = METHODS[rival.cold]
+            assert not cold.cold
+            alike = (rival.train(0.01, 0.5), rival.prepare) == (cold.train(0.01, 0.5), cold.prepare)
+            assert alike or rival.key == "shrink_perturb_stopped", "its patience is fixed"
+
+
+NOTHING = [("dash", 1.0), ("l2_init", 0.0), ("hare", 0.0), ("redo", 0.0), ("decay", 0.0), ("clipping", 1e6)]
+
+
+@pytest.mark.parametrize("method, nothing", NOTHING)
+@pytest.mark.parametrize("start", ["warm", "cold"])
+def test_a_rival_that_does_nothing_is_a_plain_start(method: str, nothing: float, start: str) -> None:
     """ReDo finds no unit that never fires, as all of them are tanh."""
-    assert through_rounds(method, nothing) == through_rounds("warm", 0.0)
+    key = method if start == "warm" else METHODS[method].cold
+    assert through_rounds(key, nothing) == through_rounds(start, 0.0)
 
 
-@pytest.mark.parametrize("method, value", [(m.key, m.values[-1]) for m in METHODS.values() if m.knob])
+@pytest.mark.parametrize("method, value", [(m.key, m.values[-1]) for m in METHODS.values()])
 def test_a_rival_that_does_something_is_not(method: str, value: float) -> None:
-    value = 0.9 if method == "redo" else value  # nearly half of the units are below 0.9
-    assert through_rounds(method, value) != through_rounds("warm", 0.0)
+    if method in ("cold", "warm"):
+        return
+    strong = {"redo": 0.9, "clipping": 0.5, "shrink_perturb": 0.3}  # where the last value is too mild
+    value = strong.get(method.removeprefix("cold_"), value)
+    start = "warm" if METHODS[method].cold else "cold"
+    assert through_rounds(method, value) != through_rounds(start, 0.0)
 
 
 def test_redrawn_networks_are_new_and_fixed_by_the_generator() -> None:
@@ -104,22 +128,24 @@ def test_costs_count_what_a_method_looks_at_besides() -> None:
 def test_the_best_alone_go_on_to_the_splits_that_are_reported(tmp_path: Path) -> None:
     spec = STUDY.specification(tune=1, images=160, size=80, max_epochs=2)
     whole, halves = tmp_path / "whole.json", tmp_path / "halves.json"
-    found = run(STUDY, spec, whole, report=1, methods=["warm", "l2_init"])
+    found = run(STUDY, spec, whole, report=1, methods=["warm", "redo"])
     run(STUDY, spec, halves, report=1, methods=["warm"])
-    parts = run(STUDY, spec, halves, report=1, methods=["warm", "l2_init"])
+    parts = run(STUDY, spec, halves, report=1, methods=["warm", "redo"])
     kept = [
         {(each["arm"], each["seed"]): (each["correct"], each["epochs"]) for each in result["runs"]}
         for result in (found, parts)
     ]
-    assert kept[0] == kept[1] and len(kept[0]) == 2 * 6 + 2
+    assert (
+        kept[0] == kept[1] and len(kept[0]) == len(METHODS["warm"].arms()) + len(METHODS["redo"].arms()) + 2
+    )
     reported_on = {(arm, seed) for arm, seed in kept[0] if seed == 1}
-    assert reported_on == {(name, 1) for name in chosen(found, ["warm", "l2_init"]).values()}
+    assert reported_on == {(name, 1) for name in chosen(found, ["warm", "redo"]).values()}
 
 
 def test_cifar10_has_the_settings_of_the_sources() -> None:
     for key, method in METHODS.items():
         arm = method.as_published(1e-3)
-        assert arm.key == key and arm.train is method.make(key, 1e-3, method.published).train
+        assert arm.key == key and arm.train is method.train(1e-3, method.published)
     spec = STUDY.specification(data="cifar10", tune=0)
     assert (spec["network"], spec["images"], spec["size"], spec["tune"]) == ("resnet", 4000, 2000, 0)
     assert chosen({"specification": spec}, ["dash"]) == {"dash": "dash"}

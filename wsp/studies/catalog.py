@@ -54,6 +54,8 @@ STUDIES: dict[str, Study] = {
         rounds.DIGITS,
         rounds.CIFAR,
         contest.STUDY,
+        contest.FIRE_STUDY,
+        contest.CLIPPING_STUDY,
         decide.STUDY,
     )
 }
@@ -202,10 +204,13 @@ def _results() -> Iterator[Result]:
 
     # Chapter 12
     for wrong_labels in (0.0, contest.WRONG):
-        yield of("rivals", f"rivals_digits_wrong_{wrong_labels}", wrong=wrong_labels)
-    published = copy | resnet | {"tune": 0, "report": 5}
+        for study in ("rivals", "fire", "clipping"):
+            yield of(study, f"{study}_digits_wrong_{wrong_labels}", wrong=wrong_labels)
+    published = copy | resnet | {"data": "cifar10", "tune": 0, "report": 5}
     del published["seeds"]
-    yield of("rivals", "rivals_cifar10_wrong_0.0", data="cifar10", **published)
+    yield of("rivals", "rivals_cifar10_wrong_0.0", methods=contest.ON_CIFAR, **published)
+    yield of("fire", "fire_cifar10", **published)
+
     # Chapter 13
     yield of("decide", "decided", **fresh)
 

@@ -1,16 +1,26 @@
-"""Let the rivals meet: one protocol, the same number of settings to try for each.
+"""Let the rivals meet: one protocol, one grid for all that share a knob, and a cold arm for each.
 
 Digits arrive in five rounds; every method trains the same small network on the same
-splits, by the same stop rule. Each may try six settings. Those are compared on a few splits,
-and the best of them alone is run on the splits that are reported.
+splits, by the same stop rule. Its settings are compared on a few splits, and the best of them alone is
+run on the splits that are reported. On CIFAR-10, where a run takes minutes, nothing is tuned: every
+method has the setting of its source. FIRE and weight clipping came later: they are studies of their own
+on the same splits, and meet the others in :func:`joined`.
 
-On CIFAR-10, where a run takes minutes, nothing is tuned: every method has the setting of
-its source.
+Rules, written before the second edition's run on digits (for the grids see
+:mod:`wsp.lab.rivals.methods`):
+
+- What was looked at before: the first edition's contest, with narrower grids and without cold arms, and
+  first looks at FIRE and clipping on these digits. The hypotheses are not blind.
+- Of one contest one joint family (:func:`family`): every rival minus warm, minus cold, and minus its own
+  cold arm; every cold arm minus cold; and the pairs of `BESIDES`.
+- A rival is *above warm* by the first; it is a *better start* only if it is above its own cold arm, too,
+  and a better training if its cold arm is above cold.
+- Splits of the digits overlap: intervals are corrected (:mod:`wsp.lab.comparisons`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,33 +37,52 @@ from wsp.studies.rounds import CIFAR, DIGITS, Rounds, Run, table_of
 
 TUNE, REPORT = 4, 20  # splits to choose on, and further splits to report
 WRONG = 0.2  # the share of wrong labels in the second condition
-STORED = {
-    "clean labels": "rivals_digits_wrong_0.0",
-    "1 in 5 labels wrong": "rivals_digits_wrong_0.2",
-    "CIFAR-10": "rivals_cifar10_wrong_0.0",
+#: The contests, and the stored results of each.
+#:
+#: :meta hide-value:
+STORED: dict[str, tuple[str, ...]] = {
+    "clean labels": ("rivals_digits_wrong_0.0", "fire_digits_wrong_0.0", "clipping_digits_wrong_0.0"),
+    "1 in 5 labels wrong": (
+        "rivals_digits_wrong_0.2",
+        "fire_digits_wrong_0.2",
+        "clipping_digits_wrong_0.2",
+    ),
+    "CIFAR-10": ("rivals_cifar10_wrong_0.0", "fire_cifar10"),
 }
 #: Further comparisons of a contest's family.
 #:
 #: :meta hide-value:
 BESIDES: tuple[Pair, ...] = (
     ("dash", "shrink_perturb"),
+    ("fire", "shrink_perturb"),
+    ("fire", "dash"),
+    ("l2_init", "decay"),
     ("l2_init", "warm_stopped"),
-    ("cold_stopped", "warm_stopped"),
+    ("clipping", "l2_init"),
     ("shrink_perturb_stopped", "warm_stopped"),
 )
 DATA: dict[str, Content] = {
     "digits": {"size": 160, "images": 800, "test": 997, "precision": "float32"},
     "cifar10": {},
 }
-ALL_METHODS = tuple(METHODS)
+FIRE = ("fire", "cold_fire")
+CLIPPING = ("clipping", "cold_clipping")
+RIVALS = tuple(key for key in METHODS if key not in FIRE + CLIPPING)
+#: What runs on CIFAR-10, where a run takes minutes.
+#:
+#: :meta hide-value:
+ON_CIFAR = (
+    *("cold", "warm", "cold_stopped", "warm_stopped", "shrink_perturb", "shrink_perturb_stopped"),
+    *("official", "dash", "l2_init", "redo", "hare", "layer_norm"),
+)
 
 
 class Contest(Rounds):
     """``runs`` as of the rounds; an arm is named by its method and setting: see :func:`chosen`."""
 
-    def __init__(self) -> None:
-        super().__init__("rivals", "", 12, "what came after the trick, tuned alike")
-        self.minutes = 1.0
+    def __init__(self, name: str, words: str, methods: Sequence[str]) -> None:
+        super().__init__(name, "", 12, words)
+        self.minutes, self.methods = 1.0, tuple(methods)
 
     def specification(  # type: ignore[override]  # fewer settings: the rest is as chapter 12 has it
         self,
@@ -113,7 +142,7 @@ class Contest(Rounds):
         content: Content | None,
         *,
         report: int = REPORT,
-        methods: Sequence[str] = ALL_METHODS,
+        methods: Sequence[str] = (),
     ) -> Sequence[Run]:
         """All settings on the splits to choose on; once they are there, the best on the others too.
 
@@ -122,9 +151,10 @@ class Contest(Rounds):
         report : int
             Further splits, on which the chosen settings are compared.
         methods : sequence of str
-            Keys of ``wsp.lab.rivals.methods.METHODS``.
+            Keys of ``wsp.lab.rivals.methods.METHODS``. None: those of the study.
         """
         at_least_1(report=report)
+        methods = methods or self.methods
         for key in methods:
             if key not in METHODS:
                 raise ValueError(f"unknown method {key!r}: choose from {', '.join(METHODS)}")
@@ -151,29 +181,57 @@ class Contest(Rounds):
         """Two rounds of the last split: one that changes the start, one that bends the loss, one that
         acts between steps, one that ends early. On CIFAR-10 one with two networks and one with another.
         """
-        spec = content["specification"]
+        spec, there = content["specification"], present(content)
         if spec["data"] == "cifar10":
-            return spec | {"rounds": 2}, [(0, "hare"), (0, "layer_norm")]
+            return spec | {"rounds": 2}, [(0, key) for key in ("hare", "layer_norm", "fire") if key in there]
         best, last = chosen(content), max(seed for seed, _ in self.done(content))
-        methods = ("warm", "dash", "l2_init", "hare", "cold_stopped")
-        return spec | {"rounds": 2}, [(last, best[key]) for key in methods]
+        methods = ("warm", "dash", "l2_init", "hare", "cold_stopped", *FIRE, *CLIPPING)
+        return spec | {"rounds": 2}, [(last, best[key]) for key in methods if key in there]
 
     def as_text(self, content: Content) -> str:
         """Accuracy, cost and differences of all methods, each with its chosen setting."""
-        there = {name.split()[0] for _, name in self.done(content)}
-        return as_text(content, [key for key in METHODS if key in there])
+        return as_text(content)
 
 
-STUDY = Contest()
+STUDY = Contest("rivals", "what came after the trick, tuned alike", RIVALS)
+FIRE_STUDY = Contest("fire", "FIRE, and the control that its authors have not", FIRE)
+CLIPPING_STUDY = Contest("clipping", "weight clipping, warm and cold", CLIPPING)
 
 
-def chosen(found: Mapping[str, Any], methods: Iterable[str] = METHODS) -> dict[str, str]:
-    """Each method's best setting on the splits to choose on, by its arm's name.
+def present(found: Mapping[str, Any]) -> list[str]:
+    """The methods of a result, in the order of ``METHODS``."""
+    there = {run["arm"].split()[0] for run in found["runs"]}
+    return [key for key in METHODS if key in there]
+
+
+def joined(name: str, result: Callable[[str], Any] = stored) -> Content:
+    """One contest of `STORED`, as if it were one result; what is not there yet is left out.
+
+    Examples
+    --------
+    >>> sorted(set(joined("CIFAR-10")["specification"]) - set(STUDY.specification()))
+    []
+
+    Raises
+    ------
+    ValueError
+        If its results are not of the same splits and rounds.
+    """
+    first, *others = (result(file) for file in STORED[name])
+    for each in others:
+        if each["specification"] != first["specification"]:
+            raise ValueError(f"the results of {name!r} are not of the same runs")
+    return {**first, "runs": [run for each in (first, *others) for run in each["runs"]]}
+
+
+def chosen(found: Mapping[str, Any], methods: Iterable[str] | None = None) -> dict[str, str]:
+    """The best setting of each method (default: all there) on the splits to choose on, by its arm's name.
 
     Best is the highest accuracy on the test images of those splits, averaged over the rounds
     from the second on. None of them is reported.
     """
     tune = found["specification"]["tune"]
+    methods = present(found) if methods is None else methods
     if not tune:
         return {key: key for key in methods}
     best = {}
@@ -185,7 +243,7 @@ def chosen(found: Mapping[str, Any], methods: Iterable[str] = METHODS) -> dict[s
 
 
 def reported(
-    found: Mapping[str, Any], what: str, methods: Iterable[str] = METHODS
+    found: Mapping[str, Any], what: str, methods: Iterable[str] | None = None
 ) -> dict[str, NDArray[np.float64]]:
     """One quantity on the splits to report, as arrays (splits, rounds) by method.
 
@@ -208,7 +266,7 @@ def reported(
 
 
 def averages(
-    found: Mapping[str, Any], what: str, methods: Iterable[str] = METHODS
+    found: Mapping[str, Any], what: str, methods: Iterable[str] | None = None
 ) -> dict[str, NDArray[np.float64]]:
     """One number a split and method, rounds from the second on: a mean, or for costs a sum."""
     total = what in ("cost", "samples", "seconds", "epochs", "steps")
@@ -231,21 +289,38 @@ def against(values: Mapping[str, NDArray[np.float64]], other: str) -> dict[str, 
     return simultaneous({key: rows - values[other] for key, rows in values.items() if key != other})
 
 
+def family(methods: Collection[str]) -> list[Pair]:
+    """What one contest compares, of the methods that take part.
+
+    Examples
+    --------
+    >>> family(["cold", "warm", "fire", "cold_fire"])
+    [('cold', 'warm'), ('fire', 'warm'), ('fire', 'cold'), ('fire', 'cold_fire'), ('cold_fire', 'cold')]
+    """
+    rivals = [key for key in methods if METHODS[key].cold and key != "warm"]
+    colds = [key for key in methods if not METHODS[key].cold and key != "cold"]
+    pairs = [("cold", "warm")]
+    pairs += [(key, "warm") for key in rivals]
+    pairs += [(key, "cold") for key in rivals]
+    pairs += [(key, METHODS[key].cold) for key in rivals]
+    pairs += [(key, "cold") for key in colds]
+    return [pair for pair in [*pairs, *BESIDES] if set(pair) <= set(methods)]
+
+
 def versus(found: Mapping[str, Any]) -> dict[Pair, Interval]:
-    """The family of one contest: every method minus warm, and every other minus cold, and `BESIDES`.
+    """The family of one contest, see :func:`family`.
 
     All intervals hold at once; those of digits are corrected for splits that overlap. What chapter 11
     compares too, on the ResNet, is taken from there: see ``wsp.lab.comparisons.resnet``.
     """
     accuracy = averages(found, "accuracy")
-    family = [(key, "warm") for key in METHODS if key != "warm"]
-    family += [(key, "cold") for key in METHODS if key not in ("warm", "cold")] + list(BESIDES)
+    pairs = family(accuracy)
     elsewhere = resnet()["one arrival"] if found["specification"]["data"] == "cifar10" else {}
-    names = {f"{one} - {other}": (one, other) for one, other in family if (one, other) not in elsewhere}
+    names = {f"{one} - {other}": (one, other) for one, other in pairs if (one, other) not in elsewhere}
     gaps = {name: accuracy[one] - accuracy[other] for name, (one, other) in names.items()}
     own = {names[name]: gap for name, gap in simultaneous(gaps, overlap=overlap_of(found)).items()}
     both = elsewhere | own
-    return {pair: both[pair] for pair in family}
+    return {pair: both[pair] for pair in pairs}
 
 
 def shares(found: Mapping[str, Any]) -> dict[str, Interval]:
@@ -289,14 +364,17 @@ class Point:
 
 
 def points(found: Mapping[str, Any]) -> list[Point]:
-    """All methods of one contest as points of a scatter, in the order of ``METHODS``."""
+    """Cold, warm and the rivals of one contest as points of a scatter, in the order of ``METHODS``."""
     gaps, cost = versus(found), shares(found)
-    listed = []
-    for key, method in METHODS.items():
-        gain = gaps.get((key, "warm"), Interval(0.0, 0.0, 0.0))
-        told = verdict(gain).sign
-        listed.append(Point(key, method.name, cost[key], gain, told, "stopped" in key))
-    return listed
+    gains = {key: gap for (key, other), gap in gaps.items() if other == "warm"}
+    gains["warm"] = Interval(0.0, 0.0, 0.0)
+    return [
+        Point(
+            key, METHODS[key].name, cost[key], gains[key], verdict(gains[key]).sign, key.endswith("stopped")
+        )
+        for key in present(found)
+        if key in gains
+    ]
 
 
 def scatter() -> dict[str, list[Point]]:
@@ -305,12 +383,12 @@ def scatter() -> dict[str, list[Point]]:
     Examples
     --------
     >>> {name: len(listed) for name, listed in scatter().items()}
-    {'clean labels': 12, '1 in 5 labels wrong': 12, 'CIFAR-10': 12}
+    {'clean labels': 14, '1 in 5 labels wrong': 14, 'CIFAR-10': 12}
     """
-    return {name: points(stored(file)) for name, file in STORED.items()}
+    return {name: points(joined(name)) for name in STORED}
 
 
-def as_text(found: Mapping[str, Any], methods: Iterable[str] = METHODS) -> str:
+def as_text(found: Mapping[str, Any], methods: Iterable[str] | None = None) -> str:
     """A table for people."""
     accuracy, cost = averages(found, "accuracy", methods), averages(found, "cost", methods)
     splits = len(next(iter(accuracy.values())))

@@ -1,31 +1,46 @@
 """The competitors of chapter 12: each a way to start and to train, with what may be tuned.
 
 What the methods themselves do is in ``wsp.lab.rivals``; here they become arms of the rounds.
+
+Rules, written before the second edition's run on digits, after looking at the first edition's:
+
+- One grid of learning rates for everybody, and one of lamda for all that shrink: in the first edition
+  DASH might keep 0.6 at most and the trick 0.8, and both chose the end.
+- Every rival has a cold arm: the same training from a fresh network, tuned alike. What helps a cold start
+  as much is a better training, not a better start.
+- Parts stand alone: weight decay without a pull to the first weights, layer norm without decay (0 is in its
+  grid), FIRE's projection of a fresh network.
+- A grid is extended until nothing that is above warm or above cold chooses its end, but for an end beside
+  no change at all, such as a lamda near 1. What was extended after looking is said in the evidence.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
 
 import torch
 from torch import nn
 
 from wsp.lab.employees import Table
-from wsp.lab.fitting import Fit, MakeOptimizer, fit
-from wsp.lab.network import seeded
 from wsp.lab.retraining import SIGMA
-from wsp.lab.rivals import HareTortoise, add_layer_norm_, dash_, fit_stopped, l2_init
-from wsp.lab.rivals.redo import Redo
-from wsp.lab.rounds import OFFICIAL_SIGMA, Arm, Start, Train, start_cold, start_warm
+from wsp.lab.rivals.dash import dash_
+from wsp.lab.rivals.fire import fire_
+from wsp.lab.rivals.layer_norm import add_layer_norm_
+from wsp.lab.rivals.trainings import (
+    train_clipped,
+    train_hare,
+    train_l2_init,
+    train_plain,
+    train_redo,
+    train_stopped,
+)
+from wsp.lab.rounds import OFFICIAL_SIGMA, Arm, Start, Train, as_built, start_cold, start_warm
 from wsp.perturb import shrink_perturb_
 
-RATES = (0.005, 0.01)  # learning rates of Adam that a method with a knob of its own may try
-MORE_RATES = (0.003, 0.005, 0.007, 0.01, 0.015, 0.02)  # and one without
-CHECK_EVERY = 20  # steps between two looks for dormant units
+RATES = (0.0025, 0.005, 0.01, 0.02, 0.04)  # learning rates of Adam that everybody may try
+LAMDAS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)  # and what everybody may keep who shrinks
+PATIENCES = (3.0, 10.0, 30.0, 100.0)
 PATIENCE = 10  # epochs, of a method that stops early and has another knob
 CHUNK = 160  # images a batch of DASH: an arrival of digits
 
@@ -40,151 +55,78 @@ class Method:
         In files, and for people.
     source : str
         Its key in the bibliography.
-    make : callable
-        ``make(key, rate, value)`` builds the arm for a learning rate and a value of the knob.
+    start
+        ``start(value)`` gives the start of its arm; see :class:`wsp.lab.rounds.Arm`.
+    train
+        ``train(rate, value)`` gives the training of its arm.
     knob : str
         What may be tuned besides the learning rate; empty if nothing.
     values : tuple of float
         What to try.
     published : float
         The value of its source; where training here is too short for that one, ours.
+    cold : str
+        The key of its cold arm; empty if it starts cold itself or has none.
     passes : float
         Passes over the data in a round from the second on, besides those of the training.
     copies : float
         Copies of the network's weights that it holds besides those of the training.
+    prepare
+        Changes the layers of every new network.
     """
 
     key: str
     name: str
     source: str
-    make: Callable[[str, float, float], Arm]
+    start: Callable[[float], Start]
+    train: Callable[[float, float], Train]
     knob: str = ""
-    values: tuple[float, ...] = ()
+    values: tuple[float, ...] = (0.0,)
     published: float = 0.0
+    cold: str = ""
     passes: float = 0.0
     copies: float = 0.0
+    prepare: Callable[[nn.Module], nn.Module] = as_built
+
+    def arm(self, key: str, rate: float, value: float) -> Arm:
+        """The arm of a learning rate and a value of the knob, called `key`."""
+        return Arm(key, self.start(value), self.train(rate, value), self.prepare)
 
     def arms(self) -> dict[str, Arm]:
-        """Its six settings by name.
+        """All its settings by name: every rate with every value of its knob.
 
         Examples
         --------
         >>> list(METHODS["dash"].arms())[:2]
-        ['dash rate=0.005 lamda=0.1', 'dash rate=0.005 lamda=0.3']
-        >>> {len(method.arms()) for method in METHODS.values()}
-        {6}
+        ['dash rate=0.0025 lamda=0.1', 'dash rate=0.0025 lamda=0.3']
+        >>> len(METHODS["dash"].arms()), len(METHODS["fire"].arms())
+        (30, 5)
         """
-        settings = [(rate, value) for rate in RATES for value in self.values]
-        if not self.knob:
-            settings = [(rate, 0.0) for rate in MORE_RATES]
-        arms = [self.make(_key(self, rate, value), rate, value) for rate, value in settings]
-        return {arm.key: arm for arm in arms}
+        settings = {self.setting(rate, value): (rate, value) for rate in RATES for value in self.values}
+        return {key: self.arm(key, *setting) for key, setting in settings.items()}
+
+    def setting(self, rate: float, value: float) -> str:
+        """What an arm with this setting is called."""
+        return f"{self.key} rate={rate}" + (f" {self.knob}={value:g}" if self.knob else "")
 
     def as_published(self, rate: float) -> Arm:
         """The one arm with the setting of its source, but our learning rate."""
-        return self.make(self.key, rate, self.published)
+        return self.arm(self.key, rate, self.published)
 
 
-def _key(method: Method, rate: float, value: float = 0.0) -> str:
-    return f"{method.key} rate={rate}" + (f" {method.knob}={value}" if method.knob else "")
+def plain(rate: float, value: float) -> Train:
+    """Training that has no knob."""
+    return train_plain(rate)
 
 
-def adam(rate: float, decay: float = 0.0) -> MakeOptimizer:
-    """Adam, or with `decay` AdamW, with PyTorch's defaults; fused, which is faster."""
-    if decay:
-        return partial(torch.optim.AdamW, lr=rate, weight_decay=decay, fused=True)
-    return partial(torch.optim.Adam, lr=rate, fused=True)
+def cold(value: float) -> Start:
+    """A cold start, whatever the knob says."""
+    return start_cold
 
 
-# Methods that train alike get the same function, so that they share their first round.
-@cache
-def train_plain(rate: float, decay: float = 0.0) -> Train:
-    """Train by the paper's stop rule."""
-
-    def train(
-        network: nn.Module, first: nn.Module, table: Table, order: torch.Generator, **options: Any
-    ) -> Fit:
-        return fit(network, table, order, **options | {"optimizer": adam(rate, decay)})
-
-    return train
-
-
-@cache
-def train_stopped(rate: float, patience: float) -> Train:
-    """Train until rows held out get worse."""
-
-    def train(
-        network: nn.Module, first: nn.Module, table: Table, order: torch.Generator, **options: Any
-    ) -> Fit:
-        options |= {"optimizer": adam(rate), "patience": int(patience)}
-        return fit_stopped(network, table, order, **options)
-
-    return train
-
-
-@cache
-def train_l2_init(rate: float, strength: float) -> Train:
-    """Train with a pull to where the run began."""
-
-    def train(
-        network: nn.Module, first: nn.Module, table: Table, order: torch.Generator, **options: Any
-    ) -> Fit:
-        options |= {"optimizer": adam(rate), "loss": l2_init(first, strength)}
-        return fit(network, table, order, **options)
-
-    return train
-
-
-@cache
-def train_redo(rate: float, tau: float) -> Train:
-    """Train, and recycle dormant units on the way."""
-
-    def train(
-        network: nn.Module, first: nn.Module, table: Table, order: torch.Generator, **options: Any
-    ) -> Fit:
-        seeds = torch.Generator().manual_seed(order.initial_seed())
-        hook = Redo(
-            table.inputs[: options["batch_size"]], lambda: redrawn(first, seeds), tau, every=CHECK_EVERY
-        )
-        return fit(network, table, order, **options | {"optimizer": adam(rate), "after_step": hook})
-
-    return train
-
-
-@cache
-def train_hare(rate: float, momentum: float) -> Train:
-    """Train the hare; the network ends as the tortoise.
-
-    As in the authors' code there are about four time constants of the average between resets.
-    """
-
-    def train(
-        network: nn.Module, first: nn.Module, table: Table, order: torch.Generator, **options: Any
-    ) -> Fit:
-        hook = HareTortoise(network, momentum, every=round(4 / (1 - momentum)))
-        found = fit(network, table, order, **options | {"optimizer": adam(rate), "after_step": hook})
-        network.load_state_dict(hook.tortoise.state_dict())
-        return found
-
-    return train
-
-
-def redrawn(network: nn.Module, seeds: torch.Generator) -> nn.Module:
-    """A copy of a network with new random weights, as PyTorch's layers draw them.
-
-    Examples
-    --------
-    >>> layer = nn.Linear(2, 2)
-    >>> one, other = (redrawn(layer, torch.Generator().manual_seed(0)) for _ in "ab")
-    >>> torch.equal(one.weight, other.weight), torch.equal(one.weight, layer.weight)
-    (True, False)
-    """
-    new, device = copy.deepcopy(network).cpu(), next(network.parameters()).device
-    with seeded(int(torch.randint(2**31, (1,), generator=seeds))):
-        for module in new.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()  # type: ignore[operator]
-    return new.to(device)
+def warm(value: float) -> Start:
+    """A warm start, whatever the knob says."""
+    return start_warm
 
 
 def start_article(lamda: float) -> Start:
@@ -199,127 +141,169 @@ def start_official(lamda: float) -> Start:
     )
 
 
+def start_fresh_shrunk(lamda: float) -> Start:
+    """The article's rule on a network that knows nothing."""
+    return lambda old, fresh, table, generator: shrink_perturb_(fresh, lamda, SIGMA, generator=generator)
+
+
 def start_dash(lamda: float) -> Start:
     """DASH, with batches of `CHUNK` rows in order of arrival."""
-
-    def start(old: nn.Module, fresh: nn.Module, table: Table, generator: torch.Generator) -> nn.Module:
-        chunks = zip(torch.split(table.inputs, CHUNK), torch.split(table.labels, CHUNK))
-        return dash_(old, (Table(*chunk) for chunk in chunks), lamda)
-
-    return start
+    return lambda old, fresh, table, generator: dash_(old, in_chunks(table), lamda)
 
 
-METHODS = {
-    method.key: method
-    for method in (
-        Method(
-            "cold",
-            "cold start",
-            "ash2020warm",
-            lambda key, rate, value: Arm(key, start_cold, train_plain(rate)),
-        ),
-        Method(
-            "warm",
-            "warm start",
-            "ash2020warm",
-            lambda key, rate, value: Arm(key, start_warm, train_plain(rate)),
-        ),
-        Method(
-            "cold_stopped",
-            "cold start, stopped early",
-            "prechelt1998early",
-            lambda key, rate, patience: Arm(key, start_cold, train_stopped(rate, patience)),
-            "patience",
-            (3, PATIENCE, 30),
-            published=PATIENCE,
-            copies=1,
-        ),
-        Method(
-            "warm_stopped",
-            "warm start, stopped early",
-            "prechelt1998early",
-            lambda key, rate, patience: Arm(key, start_warm, train_stopped(rate, patience)),
-            "patience",
-            (3, PATIENCE, 30),
-            published=PATIENCE,
-            copies=1,
-        ),
-        Method(
-            "shrink_perturb",
-            "shrink and perturb, the article's rule",
-            "pureai2021",
-            lambda key, rate, lamda: Arm(key, start_article(lamda), train_plain(rate)),
-            "lamda",
-            (0.3, 0.5, 0.8),
-            published=0.5,
-        ),
-        Method(
-            "shrink_perturb_stopped",
-            "shrink and perturb, stopped early",
-            "pureai2021",
-            lambda key, rate, lamda: Arm(key, start_article(lamda), train_stopped(rate, PATIENCE)),
-            "lamda",
-            (0.3, 0.5, 0.8),
-            published=0.5,
-            copies=1,
-        ),
-        Method(
-            "official",
-            "shrink and perturb, the paper's rule",
-            "ash2020warm",
-            lambda key, rate, lamda: Arm(key, start_official(lamda), train_plain(rate)),
-            "lamda",
-            (0.4, 0.6, 0.8),
-            published=0.4,
-        ),
-        Method(
-            "dash",
-            "DASH",
-            "shin2024dash",
-            lambda key, rate, lamda: Arm(key, start_dash(lamda), train_plain(rate)),
-            "lamda",
-            (0.1, 0.3, 0.6),
-            published=0.3,
-            passes=1,
-            copies=2,  # the probe and the average direction; both are gone when training begins
-        ),
-        Method(
-            "l2_init",
-            "L2 Init",
-            "kumar2023maintaining",
-            lambda key, rate, strength: Arm(key, start_warm, train_l2_init(rate, strength)),
-            "strength",
-            (1e-3, 1e-2, 3e-2),
-            published=1e-2,
-            copies=1,
-        ),
-        Method(
-            "redo",
-            "ReDo",
-            "sokar2023dormant",
-            lambda key, rate, tau: Arm(key, start_warm, train_redo(rate, tau)),
-            "tau",
-            (0.025, 0.1, 0.3),
-            published=0.1,
-        ),
-        Method(
-            "hare",
-            "Hare and Tortoise",
-            "lee2024slow",
-            lambda key, rate, momentum: Arm(key, start_warm, train_hare(rate, momentum)),
-            "momentum",
-            (0.9, 0.98, 0.995),
-            published=0.98,  # theirs, 0.999, averages over more steps than a training here has
-            copies=1,
-        ),
-        Method(
-            "layer_norm",
-            "layer norm + weight decay",
-            "lyle2024disentangling",
-            lambda key, rate, decay: Arm(key, start_warm, train_plain(rate, decay), add_layer_norm_),
-            "decay",
-            (0.1, 1.0, 3.0),
-            published=0.1,
-        ),
+def start_cold_dash(lamda: float) -> Start:
+    """DASH on a network that knows nothing."""
+    return lambda old, fresh, table, generator: dash_(fresh, in_chunks(table), lamda)
+
+
+def in_chunks(table: Table) -> Iterator[Table]:
+    """The rows of a table in order of arrival, `CHUNK` at a time."""
+    chunks = zip(torch.split(table.inputs, CHUNK), torch.split(table.labels, CHUNK))
+    return (Table(*chunk) for chunk in chunks)
+
+
+def start_fire(value: float) -> Start:
+    """FIRE."""
+    return lambda old, fresh, table, generator: fire_(old)
+
+
+def start_cold_fire(value: float) -> Start:
+    """FIRE's projection of a network that knows nothing: the control that its authors have not."""
+    return lambda old, fresh, table, generator: fire_(fresh)
+
+
+def stopped(rate: float, patience: float) -> Train:
+    """Training until rows held out get worse."""
+    return train_stopped(rate, patience)
+
+
+def stopped_at_once(rate: float, lamda: float) -> Train:
+    """The same where the knob is of the start."""
+    return train_stopped(rate, PATIENCE)
+
+
+def normalized(rate: float, decay: float) -> Train:
+    """Training with weight decay."""
+    return train_plain(rate, decay)
+
+
+def both(
+    key: str,
+    name: str,
+    source: str,
+    train: Callable[[float, float], Train],
+    knob: str,
+    values: tuple[float, ...],
+    published: float,
+    copies: float = 0.0,
+    prepare: Callable[[nn.Module], nn.Module] = as_built,
+) -> Iterator[Method]:
+    """A way to train, from the old network and from a fresh one."""
+    how = (train, knob, values, published)
+    yield Method(key, name, source, warm, *how, f"cold_{key}", copies=copies, prepare=prepare)
+    yield Method(f"cold_{key}", f"cold start, {name}", source, cold, *how, copies=copies, prepare=prepare)
+
+
+def _methods() -> Iterator[Method]:
+    """All of them; the order is that of tables."""
+    ash, article, early = "ash2020warm", "pureai2021", "prechelt1998early"
+    patience, lamda = ("patience", PATIENCES, PATIENCE), ("lamda", LAMDAS)
+    yield Method("cold", "cold start", ash, cold, plain)
+    yield Method("warm", "warm start", ash, warm, plain, cold="cold")
+    yield Method("cold_stopped", "cold start, stopped early", early, cold, stopped, *patience, copies=1)
+    yield Method(
+        "warm_stopped", "warm start, stopped early", early, warm, stopped, *patience, "cold_stopped", copies=1
     )
-}
+    yield Method(
+        "shrink_perturb",
+        "shrink and perturb, the article's rule",
+        article,
+        start_article,
+        plain,
+        *lamda,
+        0.5,
+        "fresh_shrunk",
+    )
+    yield Method(
+        "shrink_perturb_stopped",
+        "shrink and perturb, stopped early",
+        article,
+        start_article,
+        stopped_at_once,
+        *lamda,
+        0.5,
+        "cold_stopped",
+        copies=1,
+    )
+    yield Method(
+        "official",
+        "shrink and perturb, the paper's rule",
+        ash,
+        start_official,
+        plain,
+        *lamda,
+        0.4,
+        "fresh_shrunk",
+    )
+    yield Method("fresh_shrunk", "cold start, shrunk", article, start_fresh_shrunk, plain, *lamda, 0.5)
+    # DASH holds a probe and the average direction; both are gone when training begins.
+    yield Method(
+        "dash", "DASH", "shin2024dash", start_dash, plain, *lamda, 0.3, "cold_dash", passes=1, copies=2
+    )
+    yield Method(
+        "cold_dash",
+        "cold start, DASH",
+        "shin2024dash",
+        start_cold_dash,
+        plain,
+        *lamda,
+        0.3,
+        passes=1,
+        copies=2,
+    )
+    yield Method("fire", "FIRE", "han2026fire", start_fire, plain, cold="cold_fire")
+    yield Method("cold_fire", "cold start, FIRE", "han2026fire", start_cold_fire, plain)
+    strengths = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+    yield from both(
+        "l2_init", "L2 Init", "kumar2023maintaining", train_l2_init, "strength", strengths, 1e-2, copies=1
+    )
+    yield from both(
+        "decay",
+        "weight decay",
+        "loshchilov2019decoupled",
+        normalized,
+        "decay",
+        (0.1, 0.3, 1.0, 3.0, 10.0),
+        0.1,
+    )
+    yield from both(
+        "clipping",
+        "weight clipping",
+        "elsayed2024weight",
+        train_clipped,
+        "kappa",
+        (0.5, 1.0, 2.0, 4.0, 8.0),
+        1.0,
+    )
+    yield from both("redo", "ReDo", "sokar2023dormant", train_redo, "tau", (0.025, 0.05, 0.1, 0.3, 0.5), 0.1)
+    # Their momentum, 0.999, averages over more steps than a training here has.
+    momenta = (0.8, 0.9, 0.98, 0.995, 0.998)
+    yield from both(
+        "hare", "Hare and Tortoise", "lee2024slow", train_hare, "momentum", momenta, 0.98, copies=1
+    )
+    yield from both(
+        "layer_norm",
+        "layer norm + weight decay",
+        "lyle2024disentangling",
+        normalized,
+        "decay",
+        (0.0, 0.1, 1.0, 3.0, 10.0),
+        0.1,
+        prepare=add_layer_norm_,
+    )
+
+
+#: Every competitor by its key.
+#:
+#: :meta hide-value:
+METHODS = {method.key: method for method in _methods()}
