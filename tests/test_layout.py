@@ -13,7 +13,7 @@ from helpers import ROOT
 WSP = ROOT / "wsp"
 FILES = sorted(WSP.rglob("*.py"))
 LONGEST = 400  # lines
-ROOMS = 20  # files a package
+ROOMS = 24  # files a package
 # A study that builds on another's: it must say so here.
 BUILDS_ON = {
     "compound": {"grid"},

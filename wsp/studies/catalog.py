@@ -32,6 +32,7 @@ from wsp.studies import (
     stopped,
     sweep,
     temperature,
+    transformer,
 )
 from wsp.studies.engine import Study
 from wsp.studies.parts import Content
@@ -53,6 +54,7 @@ STUDIES: dict[str, Study] = {
         remedies.STUDY,
         rounds.DIGITS,
         rounds.CIFAR,
+        transformer.STUDY,
         contest.STUDY,
         contest.FIRE_STUDY,
         contest.CLIPPING_STUDY,
@@ -201,6 +203,9 @@ def _results() -> Iterator[Result]:
     yield of("cifar", "cifar_reduced_rounds_mlp_tanh_adam", **capped | tanh | {"size": 800})
     yield of("cifar", "cifar_reduced_rounds_mlp_relu_adam", **capped | relu | {"size": 800})
     yield of("cifar", "cifar_reduced_rounds_resnet_adam", **copy | resnet | {"size": 800})
+
+    yield of("transformer", "transformer")
+    yield of("transformer", "transformer_little", train=15_880, held=4_100)
 
     # Chapter 12
     for wrong_labels in (0.0, contest.WRONG):
