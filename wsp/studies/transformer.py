@@ -276,7 +276,8 @@ STUDY = Transformer()
 
 def broken_off(spec: Mapping[str, Any]) -> int:
     """How many steps follow when the new text has arrived."""
-    return int(round(spec["until"] * spec["steps"]))
+    count: int = round(spec["until"] * spec["steps"])
+    return count
 
 
 def fresh_of(seed: int, number: int) -> nn.Module:
