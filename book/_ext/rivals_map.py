@@ -12,8 +12,8 @@ With ``still`` a figure of the page is the still: it is hidden where this one ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -26,59 +26,10 @@ import live
 from wsp.lab import figures
 from wsp.lab.report import in_words
 from wsp.lab.rivals import methods
-from wsp.lab.rivals.methods import METHODS
 from wsp.lab.statistics import Interval
 from wsp.studies import contest
 
-#: The contests: a tab's name -> the stored result.
-STORED = {
-    "clean labels": "rivals_digits_wrong_0.0",
-    "1 in 5 labels wrong": f"rivals_digits_wrong_{contest.WRONG}",
-    "CIFAR-10": "rivals_cifar10_wrong_0.0",
-}
-BASE = "warm"
-ALWAYS = ("cold", "warm", "shrink_perturb", "l2_init", "layer_norm", "warm_stopped")  # labeled from the start
-Result = Callable[[str], Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One method: what it costs, in percent of a cold start's images, and gains over a warm start."""
-
-    key: str
-    name: str
-    cost: float
-    gain: Interval
-    stopped: bool
-
-
-def points_of(found: Mapping[str, Any]) -> list[Point]:
-    """All methods of a stored contest."""
-    accuracy, cost = contest.averages(found, "accuracy"), contest.averages(found, "cost")
-    gains = contest.against(accuracy, BASE)
-    return [
-        Point(
-            key,
-            method.name,
-            100 * float(cost[key].sum() / cost["cold"].sum()),
-            gains.get(key, Interval(0.0, 0.0, 0.0)),
-            "stopped" in key,
-        )
-        for key, method in METHODS.items()
-        if key in accuracy
-    ]
-
-
-def all_points(result: Result) -> dict[str, list[Point]]:
-    """The points of every contest, with the intervals that the book quotes."""
-    found = {name: result(file) for name, file in STORED.items()}
-    of_study = getattr(contest, "scatter", None)
-    if of_study is None:
-        return {name: points_of(each) for name, each in found.items()}
-    return {
-        name: [Point(p.key, p.name, p.cost.estimate, p.gain, p.stopped) for p in listed]
-        for name, listed in of_study().items()
-    }
+ALWAYS = ("cold", "warm", "shrink_perturb", "l2_init", "fire", "dash", "warm_stopped")  # always labeled
 
 
 def arm_of(key: str) -> str:
@@ -95,7 +46,7 @@ def arm_of(key: str) -> str:
     return "shrink-perturb" if key == "official" else "part"
 
 
-def content_of(contests: Mapping[str, Sequence[Point]]) -> dict[str, Any]:
+def content_of(contests: Mapping[str, Sequence[contest.Point]]) -> dict[str, Any]:
     """Everything the script has to know."""
     better = [
         f"{sum(point.gain.low > 0 for point in listed)} of {len(listed) - 1} ({name})"
@@ -111,7 +62,7 @@ def content_of(contests: Mapping[str, Sequence[Point]]) -> dict[str, Any]:
                         "key": point.key,
                         "words": point.name,
                         "mark": arm_of(point.key),
-                        "cost": round(point.cost, 1),
+                        "cost": round(point.cost.estimate, 1),
                         "gain": live.three(point.gain),
                         "stopped": point.stopped,
                     }
@@ -130,7 +81,9 @@ class RivalsMap(live.Live):
     option_spec: ClassVar[dict[str, Any]] = live.Live.option_spec | {"still": directives.unchanged}
 
     def content_of(self) -> dict[str, Any]:
-        return content_of(all_points(self.result)) | {"still": self.options.get("still", "")}
+        for file in itertools.chain(*contest.STORED.values()):
+            self.result(file)  # notes that the page hangs on it
+        return content_of(contest.scatter()) | {"still": self.options.get("still", "")}
 
     def still(self, content: Mapping[str, Any]) -> str:
         """A forest for every contest, unless the page has one."""
@@ -156,7 +109,7 @@ class RivalsMap(live.Live):
             [
                 [
                     point["words"], tab["words"],
-                    in_words(Interval(*point["gain"]), unit="") if point["key"] != BASE else "0",
+                    in_words(Interval(*point["gain"]), unit="") if point["key"] != "warm" else "0",
                     f"{point['cost']:.0f}",
                 ]
                 for tab in content["tabs"]

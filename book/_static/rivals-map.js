@@ -27,7 +27,8 @@ live.figure("rivals-map", (stage, data, figure) => {
   const says = build(panel, "p", { class: "live-says", role: "status" });
   build(panel, "p", { class: "live-note" }, "Squares stop early. Bars: 95 % intervals that hold for all methods of a contest "
     + "at once. Every method with its tuned setting; up and to the left is better.");
-  const marks = new Map(data.tabs[0].points.map(({ key }) => {
+  const keys = new Set(data.tabs.flatMap(tab => tab.points.map(point => point.key)));
+  const marks = new Map([...keys].map(key => {
     const group = build(dots, "g", {
       role: "img", tabindex: "-1", focus: () => choose(key), keydown: event => step(event, key),
     });
@@ -90,10 +91,13 @@ live.figure("rivals-map", (stage, data, figure) => {
     }
     build(ground, "text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" },
       "training images seen, % of a cold start's");
+    if (!list.some(point => point.key === chosen)) chosen = "warm";  // not in this contest
+    for (const [key, { group }] of marks) if (!list.some(point => point.key === key)) group.remove();
     at = new Map(list.map(point => [point.key, [x(point.cost), y(point.gain[0])]]));
     for (const point of list) {
       const { group, bar } = marks.get(point.key), [gain, least, largest] = point.gain;
       const is = point.key === chosen;
+      if (!group.isConnected) dots.append(group);
       group.setAttribute("class", `rm-dot is-${point.mark} ${is ? "is-chosen" : "is-other"}`);
       group.setAttribute("tabindex", is ? 0 : -1);
       group.style.transform = `translate(${x(point.cost)}px, ${y(gain)}px)`;

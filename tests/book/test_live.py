@@ -20,7 +20,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 import explained
 import goes_wrong
 import guess
-import rivals_map
 import softer_faster
 import stop_line
 import two_ropes
@@ -30,7 +29,7 @@ from wsp.lab.inside import Lanes, pulls, shrunk
 from wsp.lab.restarts import CASES, HALF
 from wsp.lab.results import stored
 from wsp.lab.statistics import Interval
-from wsp.studies import head_start, sweep
+from wsp.studies import contest, head_start, sweep
 from wsp.studies.inside import LAMDAS
 
 STATIC = ROOT / "book" / "_static"
@@ -340,16 +339,16 @@ def test_the_stop_line_tells_what_is_stored(built: tuple[Path, str]) -> None:
 
 def test_the_map_of_rivals_tells_what_is_stored(built: tuple[Path, str]) -> None:
     data = data_on(built, "rivals-map")
-    contests = rivals_map.all_points(stored)
+    contests = contest.scatter()
     assert [tab["words"] for tab in data["tabs"]] == list(contests)
     for tab, listed in zip(data["tabs"], contests.values()):
         assert [point["key"] for point in tab["points"]] == [point.key for point in listed]
         for shown, point in zip(tab["points"], listed):
-            assert shown["cost"] == pytest.approx(point.cost, abs=0.0501)
+            assert shown["cost"] == pytest.approx(point.cost.estimate, abs=0.0501)
             assert shown["gain"][0] == pytest.approx(point.gain.estimate, abs=0.00501)
             assert shown["stopped"] == ("stopped" in point.key)
         by_key = {point.key: point for point in listed}
-        assert by_key["cold"].cost == pytest.approx(100) and by_key["warm"].gain.estimate == 0
+        assert by_key["cold"].cost.estimate == pytest.approx(100) and by_key["warm"].gain.estimate == 0
 
 
 # The figures as they are used ------------------------------------------------------------

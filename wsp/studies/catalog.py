@@ -35,6 +35,7 @@ from wsp.studies import (
     transformer,
 )
 from wsp.studies.engine import Study
+from wsp.studies.field import augmented
 from wsp.studies.parts import Content
 
 STUDIES: dict[str, Study] = {
@@ -55,6 +56,7 @@ STUDIES: dict[str, Study] = {
         rounds.DIGITS,
         rounds.CIFAR,
         transformer.STUDY,
+        augmented.STUDY,
         contest.STUDY,
         contest.FIRE_STUDY,
         contest.CLIPPING_STUDY,
@@ -203,6 +205,7 @@ def _results() -> Iterator[Result]:
     yield of("cifar", "cifar_reduced_rounds_mlp_tanh_adam", **capped | tanh | {"size": 800})
     yield of("cifar", "cifar_reduced_rounds_mlp_relu_adam", **capped | relu | {"size": 800})
     yield of("cifar", "cifar_reduced_rounds_resnet_adam", **copy | resnet | {"size": 800})
+    yield of("augmented", "augmented", seeds=10, note="JPEG copy")
 
     yield of("transformer", "transformer")
     yield of("transformer", "transformer_little", train=15_880, held=4_100)

@@ -171,6 +171,10 @@ class Rounds(Study):
             raise ValueError(f"unknown arm {key!r}: choose from {', '.join(ARMS)}")
         return ARMS[key]
 
+    def options(self, spec: Content) -> Content:
+        """What an arm's training is told."""
+        return {name: spec[name] for name in OPTIONS}
+
     def chunks(self, units: Sequence[Run], workers: int) -> list[Sequence[Run]]:
         """The runs of a split."""
         return [list(runs) for _, runs in groupby(units, key=lambda run: run[0])]
@@ -186,16 +190,17 @@ class Rounds(Study):
             test,
             seed,
             autocast=partial(autocast_of, spec, device),
-            **{name: spec[name] for name in OPTIONS},
+            **self.options(spec),
         )
         for arm, records in found:
             yield {"format": FORMAT, "runs": [as_json(arm, seed, records)]}
             tick(1)
 
     def holds(self, content: Content) -> bool:
-        """Digits and CIFAR-10 share a format; those of a contest have splits to choose on."""
+        """Others share the format: a contest has splits to choose on, ordinary training a schedule."""
         spec = content.get("specification", {})
-        return content.get("format") == FORMAT and spec["data"] == self.data and "tune" not in spec
+        other = "tune" in spec or "warm_up" in spec
+        return content.get("format") == FORMAT and spec["data"] == self.data and not other
 
     def done(self, content: Content) -> list[Run]:
         """Seed and arm of every run."""

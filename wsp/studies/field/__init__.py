@@ -1,0 +1,1 @@
+"""What the field asks: one study a question, each on its own data."""
