@@ -17,7 +17,6 @@ ROOMS = 24  # files a package
 # A study that builds on another's: it must say so here.
 BUILDS_ON = {
     "compound": {"grid"},
-    "contest": {"rounds"},
     "judge": {"grid"},
     "landscape": {"grid"},
     "stopped": {"protocols"},

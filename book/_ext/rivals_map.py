@@ -27,7 +27,7 @@ from wsp.lab import figures
 from wsp.lab.report import in_words
 from wsp.lab.rivals import methods
 from wsp.lab.statistics import Interval
-from wsp.studies import contest
+from wsp.studies.field import standings
 
 ALWAYS = ("cold", "warm", "shrink_perturb", "l2_init", "fire", "dash", "warm_stopped")  # always labeled
 
@@ -46,7 +46,7 @@ def arm_of(key: str) -> str:
     return "shrink-perturb" if key == "official" else "part"
 
 
-def content_of(contests: Mapping[str, Sequence[contest.Point]]) -> dict[str, Any]:
+def content_of(contests: Mapping[str, Sequence[standings.Point]]) -> dict[str, Any]:
     """Everything the script has to know."""
     better = [
         f"{sum(point.gain.low > 0 for point in listed)} of {len(listed) - 1} ({name})"
@@ -77,13 +77,13 @@ def content_of(contests: Mapping[str, Sequence[contest.Point]]) -> dict[str, Any
 
 class RivalsMap(live.Live):
     kind = "rivals-map"
-    uses: ClassVar[Sequence[ModuleType]] = (contest, methods)
+    uses: ClassVar[Sequence[ModuleType]] = (standings, methods)
     option_spec: ClassVar[dict[str, Any]] = live.Live.option_spec | {"still": directives.unchanged}
 
     def content_of(self) -> dict[str, Any]:
-        for file in itertools.chain(*contest.STORED.values()):
+        for file in itertools.chain(*standings.STORED.values()):
             self.result(file)  # notes that the page hangs on it
-        return content_of(contest.scatter()) | {"still": self.options.get("still", "")}
+        return content_of(standings.scatter()) | {"still": self.options.get("still", "")}
 
     def still(self, content: Mapping[str, Any]) -> str:
         """A forest for every contest, unless the page has one."""

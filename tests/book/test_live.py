@@ -29,7 +29,8 @@ from wsp.lab.inside import Lanes, pulls, shrunk
 from wsp.lab.restarts import CASES, HALF
 from wsp.lab.results import stored
 from wsp.lab.statistics import Interval
-from wsp.studies import contest, head_start, sweep
+from wsp.studies import head_start, sweep
+from wsp.studies.field import standings
 from wsp.studies.inside import LAMDAS
 
 STATIC = ROOT / "book" / "_static"
@@ -339,7 +340,7 @@ def test_the_stop_line_tells_what_is_stored(built: tuple[Path, str]) -> None:
 
 def test_the_map_of_rivals_tells_what_is_stored(built: tuple[Path, str]) -> None:
     data = data_on(built, "rivals-map")
-    contests = contest.scatter()
+    contests = standings.scatter()
     assert [tab["words"] for tab in data["tabs"]] == list(contests)
     for tab, listed in zip(data["tabs"], contests.values()):
         assert [point["key"] for point in tab["points"]] == [point.key for point in listed]

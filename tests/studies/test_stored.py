@@ -14,7 +14,7 @@ from wsp.lab.employees import find
 from wsp.lab.many.lanes import fresh_tables
 from wsp.lab.results import load_json, stored
 from wsp.lab.rounds import ARMS
-from wsp.studies import contest, grid, landscape, remedies
+from wsp.studies.field import contest, grid, landscape, remedies
 from wsp.studies.catalog import RESULTS, STUDIES, noted
 from wsp.studies.engine import check, load
 from wsp.studies.rounds import table_of, whole_seeds

@@ -19,7 +19,6 @@ from wsp.lab.remedies import REMEDIES
 from wsp.lab.results import code_hash, load_json, modules_of
 from wsp.studies import (
     compound,
-    contest,
     decide,
     grid,
     head_start,
@@ -35,7 +34,7 @@ from wsp.studies import (
     transformer,
 )
 from wsp.studies.engine import Study
-from wsp.studies.field import augmented
+from wsp.studies.field import augmented, contest
 from wsp.studies.parts import Content
 
 STUDIES: dict[str, Study] = {

@@ -5,7 +5,7 @@
 training; :class:`Redo`, :class:`HareTortoise` and :class:`WeightClipping` are hooks between its steps;
 :func:`add_layer_norm_` changes the architecture; :func:`fit_stopped` ends in time.
 Written from the papers; where a paper leaves something open, the docstring says what we
-took. :mod:`wsp.studies.contest` lets them meet.
+took. :mod:`wsp.studies.field.contest` lets them meet.
 """
 
 from wsp.lab.rivals.clipping import WeightClipping

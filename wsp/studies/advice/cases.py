@@ -17,8 +17,9 @@ import numpy as np
 from wsp.lab import comparisons
 from wsp.lab.results import stored
 from wsp.lab.statistics import Interval, mean_interval
-from wsp.studies import contest, decide, protocols
+from wsp.studies import decide, protocols
 from wsp.studies.advice.rule import STARTS, Compared
+from wsp.studies.field import contest, standings
 
 Load = Callable[[str], Mapping[str, Any]]
 NOISE = {"clean": 0.0, "few": 0.05, "many": 0.2}  # share of wrong labels on tables
@@ -204,8 +205,8 @@ def _of_contest(load: Load, name: str) -> Compared:
     """Warm minus cold, both stopped early by every fifth row, settings chosen on other splits."""
     found = load(name)
     methods = ("cold_stopped", "warm_stopped")
-    cold, warm = (contest.averages(found, "accuracy", methods)[key] for key in methods)
-    spent = contest.averages(found, "cost", methods)
+    cold, warm = (standings.averages(found, "accuracy", methods)[key] for key in methods)
+    spent = standings.averages(found, "cost", methods)
     share = float(spent["warm_stopped"].sum() / spent["cold_stopped"].sum())
     lead = mean_interval(warm - cold, overlap=comparisons.overlap_of(found))
     return Compared({"warm": lead}, {"warm": share}, len(cold))

@@ -18,8 +18,9 @@ from wsp.lab.rivals.methods import METHODS, RATES
 from wsp.lab.rivals.trainings import redrawn
 from wsp.lab.rounds import as_built, run_arms, start_cold
 from wsp.studies.__main__ import main
-from wsp.studies.contest import STUDY, averages, chosen, reported
 from wsp.studies.engine import run
+from wsp.studies.field.contest import STUDY
+from wsp.studies.field.standings import averages, chosen, reported
 
 OPTIONS = {"learning_rate": 1e-3, "batch_size": 32, "stop_at": 0.9, "patience": 5, "max_epochs": 8}
 
@@ -179,6 +180,6 @@ def test_the_command_stores_and_prints(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(words.split()) == 0
     assert "1 splits; rounds from the second on" in capsys.readouterr().out
     found = load_json(out)
-    assert {"wsp.studies.contest", "wsp.lab.rivals.dash", "wsp.lab.rounds"} <= set(
+    assert {"wsp.studies.field.contest", "wsp.lab.rivals.dash", "wsp.lab.rounds"} <= set(
         found["provenance"]["modules"]
     )
