@@ -88,7 +88,7 @@ def test_runs_are_paired(name: str) -> None:
     for run in content["runs"]:
         assert all(0 <= correct <= spec["test"] for correct in run["correct"])
         assert all(0 < epochs <= spec["max_epochs"] for epochs in run["epochs"])
-        if not isinstance(RESULTS[name].study, contest.Contest):  # whose methods count epochs in their own way
+        if not isinstance(RESULTS[name].study, contest.Contest):  # methods count epochs in their own way
             for accuracy, reached in zip(run["train_accuracy"], run["reached"]):
                 assert reached == (accuracy >= 100 * spec["stop_at"] - 0.005)
             alike = run["seed"], ARMS[run["arm"]].train
