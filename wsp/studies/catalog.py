@@ -32,6 +32,7 @@ from wsp.studies import (
     sweep,
     temperature,
     transformer,
+    workers_wage,
 )
 from wsp.studies.engine import Study
 from wsp.studies.field import augmented, contest
@@ -52,6 +53,7 @@ STUDIES: dict[str, Study] = {
         compound.STUDY,
         judge.STUDY,
         remedies.STUDY,
+        workers_wage.STUDY,
         rounds.DIGITS,
         rounds.CIFAR,
         transformer.STUDY,
@@ -190,6 +192,7 @@ def _results() -> Iterator[Result]:
         "digits", "digits_convnet", arms=[*starts, "official", *again, *kept], network="convnet", **usual
     )
     yield of("digits", "digits_convnet_wrong", arms=again, network="convnet", **wrong)
+    yield of("workers_wage", "workers_wage", splits=50)
 
     # Chapter 11
     copy: Content = {"seeds": 5, "note": "JPEG copy"}
