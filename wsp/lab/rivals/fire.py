@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-#: Layers whose weight is a matrix, or one at each place of a kernel: (out, in, *kernel).
+#: Layers whose weight is a matrix, or one at each place of a kernel.
+#:
+#: :meta hide-value:
 MATRIX_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
