@@ -273,7 +273,7 @@ def boost(train: Table, held: Table, trees: int, old: Any = None) -> tuple[Any, 
     for count in range(before + TREE_STEP, before + trees + TREE_STEP, TREE_STEP):
         model.set_params(n_estimators=min(count, before + trees)).fit(*rows)
         stages = islice(model.staged_predict_proba(inputs), skipped, None)
-        losses = [log_loss(labels, chances) for chances in stages]
+        losses = [log_loss(labels, chances, labels=[0, 1]) for chances in stages]
         best, last = stop(losses, TREE_PATIENCE)
         if last < len(losses):
             break
