@@ -25,6 +25,7 @@ from wsp.studies import (
     inside,
     judge,
     noise,
+    pretrained,
     remedies,
     rounds,
     selection,
@@ -62,6 +63,7 @@ STUDIES: dict[str, Study] = {
         contest.FIRE_STUDY,
         contest.CLIPPING_STUDY,
         decide.STUDY,
+        pretrained.STUDY,
     )
 }
 FOLDER = Path("data/results")
@@ -223,6 +225,8 @@ def _results() -> Iterator[Result]:
 
     # Chapter 13
     yield of("decide", "decided", **fresh)
+    for source in pretrained.SOURCES:
+        yield of("pretrained", f"pretrained_{source}", splits=20, source=source)
 
 
 #: Every stored result by name.
