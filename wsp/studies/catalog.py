@@ -20,6 +20,7 @@ from wsp.lab.results import code_hash, load_json, modules_of
 from wsp.studies import (
     compound,
     decide,
+    every_step,
     grid,
     head_start,
     inside,
@@ -54,6 +55,7 @@ STUDIES: dict[str, Study] = {
         compound.STUDY,
         judge.STUDY,
         remedies.STUDY,
+        every_step.STUDY,
         workers_wage.STUDY,
         rounds.DIGITS,
         rounds.CIFAR,
@@ -177,6 +179,7 @@ def _results() -> Iterator[Result]:
     # Chapter 9
     for key in REMEDIES:
         yield of("remedies", remedies.file_name(key, 0.05), **fresh | {"remedy": key})
+    yield of("every_step", "every_step", tables=120, seeds=2)
 
     # Chapter 10
     starts = ["cold", "warm", "shrink_perturb"]
