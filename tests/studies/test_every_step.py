@@ -51,7 +51,7 @@ def by_hand(network: MLP, table: Table, seed: int, arm: StepArm, epochs: int) ->
     weights = [layer.weight for layer in network.linears]
     cuts = np.cumsum([w.numel() for w in weights])[:-1].tolist()
     for _ in range(epochs):
-        batches = torch.randperm(len(table.labels), generator=order).split(BATCH_SIZE)
+        batches = torch.split(torch.randperm(len(table.labels), generator=order), BATCH_SIZE)
         drawn = torch.empty(len(batches), sum(w.numel() for w in weights), dtype=torch.float64)
         drawn.normal_(generator=generator)
         for batch, row in zip(batches, drawn):

@@ -127,7 +127,8 @@ class Finding:
         The estimate and its interval, with its unit.
     direction : {"as claimed", "exceeded", "against", "open"}
         Whether the sign is the claimed one; open where it is not told apart. A claim that one is no
-        worse than the other is exceeded if it is better.
+        worse than the other is exceeded if it is better. A claim that both are level is met if the whole
+        interval lies inside half a point, and contradicted by any other that leaves zero out.
     verdict : str
         Sign and size in words (:class:`wsp.lab.statistics.Verdict`).
     figure : str
@@ -164,9 +165,9 @@ def finding(
         Data, network and protocol, for people.
     interval : Interval
         Of the difference that the claim is about: what is said to be better (or no worse) comes first.
-    claimed : float or {"above", "no worse"}
+    claimed : float or {"above", "no worse", "level"}
         The gap in points that the source has. Where it has none, or another setting, that it is above
-        0; or that it is not below.
+        0; that it is not below; or that it is neither.
     figure : str
         Label of the figure or section that shows it.
     unit : str
@@ -179,9 +180,14 @@ def finding(
     ('as claimed', 'above, smaller', '+1.80 (+1.70 to +1.90) points')
     >>> finding("logistic_level", "digits", Interval(0.0, -0.3, 0.2), "no worse", "fig-one").direction
     'as claimed'
+    >>> [finding("every_step", "tables", Interval(low + 0.1, low, low + 0.2), "level", "fig-one").direction
+    ...  for low in (0.2, 0.4)]
+    ['as claimed', 'against']
     """
-    if isinstance(claimed, str) and claimed not in ("above", "no worse"):
-        raise ValueError(f"claimed must be a gap in points, 'above' or 'no worse', not {claimed!r}")
+    if isinstance(claimed, str) and claimed not in ("above", "no worse", "level"):
+        raise ValueError(
+            f"claimed must be a gap in points, 'above' or 'no worse', or 'level', not {claimed!r}"
+        )
     said = verdict(interval, claimed if isinstance(claimed, float | int) else None)
     if unit != "points":
         said = Verdict(said.sign, "" if said.sign != "not told apart" else "too wide to say")
@@ -191,6 +197,8 @@ def finding(
             direction = "exceeded"
         elif said == Verdict("not told apart", "small"):
             direction = "as claimed"
+    if claimed == "level":
+        direction = "as claimed" if said.size == "small" else "open" if direction == "open" else "against"
     return Finding(claim, setting, f"{interval} {unit}", direction, str(said), figure)
 
 
