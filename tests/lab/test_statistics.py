@@ -336,3 +336,30 @@ def test_more_data_never_turns_a_sign_into_no_difference() -> None:
     """A narrower interval about the same estimate keeps the sign."""
     for half in (0.4, 0.2, 0.1, 0.01):
         assert verdict(Interval(-0.45, -0.45 - half, -0.45 + half), 2.5).sign == "below"
+
+
+def test_a_comparison_that_is_nearly_constant_does_not_blow_up_the_others() -> None:
+    """Resampled tables on which it is constant have no spread: it is judged by itself."""
+    values = np.random.default_rng(0).normal(0.0, 1.0, (3, 20))
+    flat = np.zeros(20)
+    flat[3] = 0.1
+    others = {f"{k}": row for k, row in enumerate(values)}
+    with_it, without = simultaneous(others | {"flat": flat}), simultaneous(others)
+    for name in others:
+        width = (with_it[name].high - with_it[name].low) / (without[name].high - without[name].low)
+        assert 1 < width < 1.2, "they share what is left of the level"
+    assert with_it["flat"] == mean_interval(flat, 1 - 0.05 / 4)
+    constant = simultaneous({"one": np.ones(20)})["one"]
+    assert (constant.low, constant.estimate, constant.high) == (1, 1, 1)
+
+
+def test_a_family_with_nearly_constant_comparisons_still_covers_all_at_once() -> None:
+    """Tables on which two arms rarely differ, by one row: 300 families of known means."""
+    rng, missed = np.random.default_rng(1), 0
+    for _ in range(300):
+        rare = (rng.random(30) < 0.1).astype(float)
+        family = {"rare": rare, "a": rng.normal(0, 1, 30), "b": rng.normal(0, 3, 30)}
+        truth = {"rare": 0.1, "a": 0.0, "b": 0.0}
+        found = simultaneous(family, draws=500)
+        missed += any(not found[k].low <= truth[k] <= found[k].high for k in ("a", "b"))
+    assert missed <= 0.08 * 300

@@ -218,7 +218,8 @@ def simultaneous(
 
     With fewer than ten tables a bootstrap sample is too often a few of them over and over, which
     makes the intervals too wide, with five tables about three times. Then they are Student's t,
-    with Bonferroni's correction for the number of comparisons.
+    with Bonferroni's correction for the number of comparisons. So is a comparison that is the same on
+    nearly all tables: a sample of those alone has no spread. The others share what it leaves of the level.
 
     Parameters
     ----------
@@ -257,20 +258,24 @@ def simultaneous(
     if draws < 1:
         raise ValueError(f"draws must be at least 1, not {draws}")
     table = np.stack(list(columns.values()), axis=1)
-    n = len(table)
+    n, each = len(table), (1 - level) / len(differences)
+    alone = {name: mean_interval(values, 1 - each, overlap=overlap) for name, values in columns.items()}
     if n < ENOUGH_TO_RESAMPLE:
-        alone = 1 - (1 - level) / len(differences)
-        return {name: mean_interval(values, alone, overlap=overlap) for name, values in differences.items()}
+        return alone
     mean, error = table.mean(axis=0), standard_error(table, overlap)
     # How often each table is in each resample; means and variances are then two products.
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws) / n
     centered = table - mean
     shift = weights @ centered
-    variance = np.maximum(weights @ centered**2 - shift**2, 1e-24) * n / (n - 1)
-    largest = np.abs(shift / np.sqrt(variance / n)).max(axis=1)
-    half = np.quantile(largest, level) * error
+    variance = (weights @ centered**2 - shift**2) * n / (n - 1)
+    varied = (variance > 1e-9 * centered.var(axis=0)).all(axis=0)
+    if not varied.any():
+        return alone
+    largest = np.abs(shift[:, varied] / np.sqrt(variance[:, varied] / n)).max(axis=1)
+    half = np.quantile(largest, level if varied.all() else 1 - each * varied.sum()) * error
     return {
-        name: Interval(float(m), float(m - h), float(m + h)) for name, m, h in zip(differences, mean, half)
+        name: Interval(float(m), float(m - h), float(m + h)) if resampled else alone[name]
+        for name, m, h, resampled in zip(differences, mean, half, varied)
     }
 
 
