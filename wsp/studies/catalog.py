@@ -27,6 +27,7 @@ from wsp.studies import (
     judge,
     noise,
     pretrained,
+    pretrained_tables,
     remedies,
     rounds,
     selection,
@@ -66,6 +67,7 @@ STUDIES: dict[str, Study] = {
         contest.CLIPPING_STUDY,
         decide.STUDY,
         pretrained.STUDY,
+        pretrained_tables.STUDY,
     )
 }
 FOLDER = Path("data/results")
@@ -212,7 +214,6 @@ def _results() -> Iterator[Result]:
     yield of("cifar", "cifar_reduced_rounds_mlp_tanh_adam", **capped | tanh | {"size": 800})
     yield of("cifar", "cifar_reduced_rounds_mlp_relu_adam", **capped | relu | {"size": 800})
     yield of("cifar", "cifar_reduced_rounds_resnet_adam", **copy | resnet | {"size": 800})
-    yield of("augmented", "augmented", seeds=10, note="JPEG copy")
 
     yield of("transformer", "transformer")
     yield of("transformer", "transformer_little", train=15_880, held=4_100, steps=600)
@@ -230,6 +231,8 @@ def _results() -> Iterator[Result]:
     yield of("decide", "decided", **fresh)
     for source in pretrained.SOURCES:
         yield of("pretrained", f"pretrained_{source}", splits=20, source=source)
+    for source in pretrained_tables.SOURCES:
+        yield of("pretrained_tables", f"pretrained_{source}", tables=100, source=source)
 
 
 #: Every stored result by name.
