@@ -207,9 +207,19 @@ def test_intervals_know_that_splits_overlap() -> None:
     assert ratio == pytest.approx(((1 / 12 + 1 / 3) / (1 / 12 + 1 / 3000)) ** 0.5)
 
 
-def test_data_sets_needed() -> None:
-    assert study.data_sets_needed(Interval(0.0, -0.4, 0.4)) == 1
-    assert study.data_sets_needed(Interval(0.0, -2.0, 2.0)) == 16
+@pytest.mark.parametrize(
+    "interval, needed",
+    [
+        (Interval(0.0, -0.4, 0.4), 1),  # small already
+        (Interval(1.0, 0.5, 1.5), 1),  # told from 0 already
+        (Interval(0.0, -2.0, 2.0), 16),
+        (Interval(-1.0, -2.0, 0.0), 1),
+        (Interval(-1.0, -3.0, 1.0), 4),
+        (Interval(0.1, -0.7, 0.9), 4),  # small before it is told from 0
+    ],
+)
+def test_data_sets_needed(interval: Interval, needed: int) -> None:
+    assert study.data_sets_needed(interval) == needed
 
 
 # ---------------------------------------------------------------- what the frozen rule says

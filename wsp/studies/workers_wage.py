@@ -353,13 +353,16 @@ def regret(content: Mapping[str, Any]) -> Interval:
 
 
 def data_sets_needed(interval: Interval, half: float = 0.5) -> int:
-    """How many data sets such as this one until an interval is no wider than plus or minus `half` points.
+    """How many data sets such as this one decide, if the estimate stays where it is.
 
-    More splits of the same rows hardly narrow it.
+    Decided is what lies on one side of 0, or within `half` a point either way. More splits of the same rows
+    hardly narrow an interval; with k data sets it is the root of k narrower.
 
     Examples
     --------
-    >>> data_sets_needed(Interval(0.1, -0.9, 1.1))
-    4
+    >>> data_sets_needed(Interval(0.5, -0.5, 1.5)), data_sets_needed(Interval(0.0, -0.9, 0.9))
+    (4, 4)
     """
-    return int(np.ceil(((interval.high - interval.low) / 2 / half) ** 2))
+    width, estimate = (interval.high - interval.low) / 2, abs(interval.estimate)
+    apart = max(estimate, half - estimate)  # from what it must not reach: 0, or the end of the band
+    return int(np.ceil((width / apart) ** 2))
