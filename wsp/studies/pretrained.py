@@ -21,9 +21,9 @@ Rules, written before the run, after two pilot splits (seeds 9000 and 9001, of n
   20 and 50) and for many (of 200 and 400). The claim, that the trick is no worse than a warm and than a fresh
   start, is the paper's, so it is judged by the paper's rule: minus fresh and minus warm, few and many rows,
   three sources: twelve settings. The other rules stand in the same families, and are not counted.
-- *Expected*, and the pilot does not speak against it: with few rows warm is ahead of fresh where the target is in part known (``ten``), behind it
-  where the old classes are only in the way (``classes``); with many rows fresh is level or ahead; the trick
-  lies between, nearer to the better one.
+- *Expected*, and the pilot does not speak against it: with few rows warm is ahead of fresh where the target
+  is in part known (``ten``), behind it where the old classes are only in the way (``classes``); with many
+  rows fresh is level or ahead; the trick lies between, nearer to the better one.
 - *Described, without verdict.* Every size by itself (:func:`by_size`), steps (:func:`steps_over_fresh`).
 """
 
@@ -55,6 +55,9 @@ OLD_IMAGES, TEST, OLD_CLASSES = 400, 300, 5
 BLOCK = 900  # images out of which those to train on first are taken, where all ten classes are the target
 PATIENCE = 200
 NAMES = ("cold", "warm", "shrink_perturb", "shrink_perturb_0.3", "official", "fresh_shrunk")
+#: What is compared, the first minus the second.
+#:
+#: :meta hide-value:
 PAIRS: tuple[Pair, ...] = (
     ("warm", "cold"),
     ("official", "cold"),
@@ -283,7 +286,7 @@ def accuracy(content: Mapping[str, Any], arm: str, *sizes: int) -> Floats:
 
 
 def overlap_of(content: Mapping[str, Any]) -> float:
-    """Images tested over images of the target's kind that are not, for :func:`simultaneous`.
+    """Images tested over images of the target's kind that are not: see :mod:`wsp.lab.statistics`.
 
     Examples
     --------
