@@ -27,7 +27,8 @@ TEXT = torch.randint(4, (400,), generator=order(9))
 
 def test_the_text_is_the_frozen_one() -> None:
     text = load_text()
-    assert text.dtype == torch.int64 and len(set(text.tolist())) == language.CHARACTERS
+    assert text.dtype == torch.int64 and len(text) == language.LENGTH
+    assert len(set(text.tolist())) == language.CHARACTERS
 
 
 def test_an_altered_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from wsp.lab.network import seeded
 
 TEXT = "plays.txt"
 TEXT_HASH = "8256a020fbc19d31e553583a6c8c0fbaccb3e3f8104c876f2f6921068a52dc7c"
-CHARACTERS = 63  # different ones in the text
+LENGTH, CHARACTERS = 399_862, 63  # of the text: all characters, different ones
 CUTS = 10
 CONTEXT = 64  # characters that the network sees
 BATCH = 16  # pieces of a text in a step

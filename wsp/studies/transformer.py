@@ -42,6 +42,7 @@ from torch import nn
 
 from wsp.lab.language import (
     CUTS,
+    LENGTH,
     Cut,
     Saved,
     cut,
@@ -362,7 +363,7 @@ def overlap_of(content: Mapping[str, Any]) -> float:
     0.0
     """
     spec = content["specification"]
-    apart = 2 * CUTS * (spec["train"] + spec["held"]) <= len(load_text())
+    apart = 2 * CUTS * (spec["train"] + spec["held"]) <= LENGTH
     return 0.0 if apart else float(spec["held"] / spec["train"])
 
 
