@@ -60,6 +60,8 @@ TREES = 300  # a year, at most
 ELSEWHERE = 5.0  # points: on another processor a lane may keep another epoch's weights
 #: What a reader would answer who has these workers, and each year's share of new rows. Wages are recorded,
 #: a few perhaps wrong; rows are a few hundred to two thousand, for which no other answer fits better.
+#:
+#: :meta hide-value:
 ANSWERS = {
     "data": "tables",
     "batchnorm": "no",

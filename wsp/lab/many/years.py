@@ -28,6 +28,8 @@ from wsp.perturb import shrink_perturb_
 Record = dict[str, Tensor]
 LESS = 0.3  # the other lamda
 #: Arm → whether it starts from the old network, and lamda and sigma.
+#:
+#: :meta hide-value:
 STARTS: dict[str, tuple[bool, float, float]] = {
     "cold": (False, 1.0, 0.0),
     "warm": (True, 1.0, 0.0),
