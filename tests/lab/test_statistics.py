@@ -349,6 +349,7 @@ def test_a_comparison_that_is_nearly_constant_does_not_blow_up_the_others() -> N
         width = (with_it[name].high - with_it[name].low) / (without[name].high - without[name].low)
         assert 1 < width < 1.2, "they share what is left of the level"
     assert with_it["flat"] == mean_interval(flat, 1 - 0.05 / 4)
+    assert simultaneous(others | {"same": np.zeros(20)})["0"] == without["0"], "it costs nothing"
     constant = simultaneous({"one": np.ones(20)})["one"]
     assert (constant.low, constant.estimate, constant.high) == (1, 1, 1)
 

@@ -272,7 +272,8 @@ def simultaneous(
     if not varied.any():
         return alone
     largest = np.abs(shift[:, varied] / np.sqrt(variance[:, varied] / n)).max(axis=1)
-    half = np.quantile(largest, level if varied.all() else 1 - each * varied.sum()) * error
+    rare = int((np.ptp(table, axis=0) > 0).sum() - varied.sum())  # not constant: that misses nothing
+    half = np.quantile(largest, level + each * rare) * error
     return {
         name: Interval(float(m), float(m - h), float(m + h)) if resampled else alone[name]
         for name, m, h, resampled in zip(differences, mean, half, varied)
